@@ -1,0 +1,14 @@
+//! The newtypes that cross the rooms of Bulkhead: names, MACs and VLAN ids, and the words of a report.
+//!
+//! A leaf without logic: each type can only be made by a constructor that refuses what the kernel, libvirt or systemd
+//! would refuse later, so that nobody downstream checks again.
+
+mod mac;
+mod name;
+mod report;
+mod vlan;
+
+pub use mac::{Mac, MacError};
+pub use name::{GuestName, IfName, NameError};
+pub use report::{Cause, Notice, Object, Outcome, Report, Step};
+pub use vlan::{VlanId, VlanIdError};

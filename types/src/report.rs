@@ -1,0 +1,99 @@
+//! What every room says of its work: the objects that steps belong to, how each step ended, what the plan could not cover.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{GuestName, IfName};
+
+/// The thing in the manifest that a step or a notice belongs to. A failed step stops the later phases of its object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "name", rename_all = "kebab-case")]
+pub enum Object {
+    /// The whole ruleset: nothing starts before it stands.
+    Policy,
+    /// A trunk port.
+    Trunk(IfName),
+    /// A segment, by the name of its bridge.
+    Bridge(IfName),
+    /// A guest.
+    Guest(GuestName),
+    /// A libvirt storage pool.
+    Pool(String),
+    /// A libvirt network.
+    Network(String),
+    /// The host's DNS servers.
+    Resolver,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy => f.write_str("policy"),
+            Self::Trunk(name) => write!(f, "trunk {name}"),
+            Self::Bridge(name) => write!(f, "bridge {name}"),
+            Self::Guest(name) => write!(f, "guest {name}"),
+            Self::Pool(name) => write!(f, "pool {name}"),
+            Self::Network(name) => write!(f, "network {name}"),
+            Self::Resolver => f.write_str("resolver"),
+        }
+    }
+}
+
+/// One write of a plan: printed to people with `Display`, to programs with `Serialize`.
+pub trait Step: fmt::Display + Serialize {
+    /// The object that this write serves.
+    fn object(&self) -> Object;
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome", content = "why")]
+pub enum Outcome {
+    /// The kernel, systemd or libvirt acknowledged it.
+    Done,
+    /// It was refused; the text names operation, object and cause.
+    Failed(String),
+    /// It was not tried, because of an earlier failure that the text names.
+    Skipped(String),
+}
+
+/// What applying a plan did: every step of the plan, in its order, with its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report<S> {
+    /// The steps and how each ended.
+    pub steps: Vec<(S, Outcome)>,
+}
+
+impl<S> Default for Report<S> {
+    fn default() -> Self {
+        Self { steps: Vec::new() }
+    }
+}
+
+/// Why something desired is not covered by steps, or something observed is worth a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// It waits for something that may come by itself: a trunk, libvirt, an encrypted mount.
+    Pending,
+    /// A foreign object stands where ours should be; it is left alone.
+    Clash,
+    /// A foreign object on something of ours, such as an undeclared port on our bridge.
+    Foreign,
+    /// This kernel or service lacks a feature, so that something weaker holds.
+    Unsupported,
+    /// Not as the manifest says and not mended, because mending would hurt more than it helps; the text says what to do.
+    Held,
+}
+
+/// One thing that a person should know and that no step mends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Notice {
+    /// What it is about.
+    pub object: Object,
+    /// What kind of thing it is.
+    pub cause: Cause,
+    /// The whole sentence: what, why, and what to do about it.
+    pub text: String,
+}

@@ -1,2 +1,0 @@
-//! Placeholder of the skeleton.
-fn main() {}

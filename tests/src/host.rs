@@ -1,0 +1,37 @@
+//! Unit and property tests, on the machine itself: they read and compute, and write to no kernel.
+
+use std::io::{self, BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::count::Count;
+
+/// What the host's tests did.
+pub(crate) struct Ran {
+    /// How many ended how.
+    pub(crate) count: Count,
+    /// Whether cargo itself ended well: false after a build error too.
+    pub(crate) clean: bool,
+}
+
+/// Runs the workspace's tests and passes their lines on as they come.
+///
+/// # Errors
+/// When cargo cannot be started or its output cannot be read.
+pub(crate) fn run(filter: Option<&str>) -> io::Result<Ran> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    if let Some(filter) = filter {
+        command.args(["--", filter]);
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut count = Count::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            println!("{line}");
+            count.add_line(&line);
+        }
+    }
+    Ok(Ran { count, clean: child.wait()?.success() })
+}

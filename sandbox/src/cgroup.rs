@@ -13,7 +13,7 @@ use cgroups_rs::pid::PidController;
 use cgroups_rs::{MaxValue, error::ErrorKind};
 
 use crate::error::Error;
-use crate::model::{Cgroup, Limits};
+use crate::model::{Cgroup, Limits, Missing};
 
 /// Reads the group at `path`, as systemd's `ControlGroup` and `/proc/PID/cgroup` name it (from the root, with a leading `/`).
 ///
@@ -35,6 +35,15 @@ pub(crate) fn tightest(path: &Path) -> Result<Limits, Error> {
     path.ancestors()
         .filter_map(Path::to_str)
         .try_fold(Limits::default(), |found, group| Ok(found.tighter(limits(&directory(group))?)))
+}
+
+/// The controllers that no group of this machine can have.
+pub(crate) fn missing() -> Result<Missing, Error> {
+    require_unified()?;
+    let path = directory("cgroup.controllers");
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
+    let missing = |controller: &str| !text.split_whitespace().any(|word| word == controller);
+    Ok(Missing { memory: missing("memory"), cpu: missing("cpu"), pids: missing("pids") })
 }
 
 fn require_unified() -> Result<(), Error> {

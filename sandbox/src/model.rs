@@ -43,6 +43,16 @@ impl Limits {
         }
     }
 
+    /// What the kernel shows of these limits when it lacks some controllers.
+    #[must_use]
+    pub fn without(self, missing: Missing) -> Self {
+        Self {
+            memory: self.memory.filter(|_| !missing.memory),
+            cpu: self.cpu.filter(|_| !missing.cpu),
+            pids: self.pids.filter(|_| !missing.pids),
+        }
+    }
+
     /// The tighter of two limits, each for itself: what holds for a process below both.
     #[must_use]
     pub fn tighter(self, other: Self) -> Self {
@@ -55,11 +65,24 @@ impl Limits {
     }
 }
 
-/// What there is of ours: every slice and keeper whose name is one of a guest's.
+/// What there is of ours: every slice and keeper whose name is one of a guest's; and what the kernel cannot enforce.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Observed {
     /// Each by its guest.
     pub slices: BTreeMap<GuestName, Slice>,
+    /// The controllers that this kernel lacks or was booted without.
+    pub missing: Missing,
+}
+
+/// Controllers that are not in the root's `cgroup.controllers`: their limits are written down and hold nobody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// `memory` is missing.
+    pub memory: bool,
+    /// `cpu` is missing.
+    pub cpu: bool,
+    /// `pids` is missing.
+    pub pids: bool,
 }
 
 /// One guest's slice, as systemd and the kernel have it.

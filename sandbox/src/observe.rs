@@ -15,7 +15,7 @@ impl Systemd {
     /// # Errors
     /// When systemd cannot be asked, or the controllers are not on cgroup v2.
     pub async fn observe(&mut self) -> Result<Observed, Error> {
-        let mut observed = Observed::default();
+        let mut observed = Observed { missing: cgroup::missing()?, ..Observed::default() };
         for unit in self.list(&PATTERNS).await? {
             if let Some(guest) = guest_of_keeper(&unit.name) {
                 observed.slices.entry(guest).or_default().kept = unit.active;

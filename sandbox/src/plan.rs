@@ -5,7 +5,7 @@ use std::fmt;
 use bulkhead_types::{Cause, GuestName, Notice, Object};
 use serde::Serialize;
 
-use crate::model::{Cgroup, Desired, Limits, Observed, Slice};
+use crate::model::{Cgroup, Desired, Limits, Missing, Observed, Slice};
 use crate::systemd::properties;
 use crate::unit;
 
@@ -84,7 +84,7 @@ impl Plan {
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     for (guest, limits) in &desired.guests {
-        wanted(&mut plan, guest, limits.held(), observed.slices.get(guest));
+        wanted(&mut plan, guest, limits.held(), observed);
     }
     for (guest, slice) in observed.slices.iter().filter(|(guest, _)| !desired.guests.contains_key(*guest)) {
         left(&mut plan, guest, slice);
@@ -93,13 +93,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 }
 
 /// Limits before the start: nothing ever runs in a slice without them.
-fn wanted(plan: &mut Plan, guest: &GuestName, limits: Limits, slice: Option<&Slice>) {
+fn wanted(plan: &mut Plan, guest: &GuestName, limits: Limits, observed: &Observed) {
+    let slice = observed.slices.get(guest);
     let group = slice.and_then(|slice| slice.cgroup.as_ref());
-    let held = slice.is_some_and(|slice| slice.properties == limits) && group.is_none_or(|g| g.limits == limits);
+    let shown = limits.without(observed.missing);
+    let held = slice.is_some_and(|slice| slice.properties == limits) && group.is_none_or(|g| g.limits == shown);
     if !held {
         plan.steps.push(Step::SetLimits { guest: guest.clone(), limits });
     }
-    // A keeper without a group is one whose slice somebody stopped: starting it again does nothing, stopping it first does.
+    // A keeper whose group somebody removed: starting it again does nothing, stopping it first does.
     let kept = slice.is_some_and(|slice| slice.kept);
     if kept && group.is_none() {
         plan.steps.push(Step::StopSlice { guest: guest.clone() });
@@ -107,7 +109,27 @@ fn wanted(plan: &mut Plan, guest: &GuestName, limits: Limits, slice: Option<&Sli
     if !kept || group.is_none() {
         plan.steps.push(Step::StartSlice { guest: guest.clone() });
     }
-    plan.notices.extend(group.and_then(|group| bounded_from_above(guest, limits, group)));
+    plan.notices.extend(group.and_then(|group| bounded_from_above(guest, shown, group)));
+    plan.notices.extend(not_enforced(guest, limits, observed.missing));
+}
+
+fn not_enforced(guest: &GuestName, limits: Limits, missing: Missing) -> Option<Notice> {
+    let names: Vec<&str> = [
+        ("memory", limits.memory.is_some() && missing.memory),
+        ("cpu", limits.cpu.is_some() && missing.cpu),
+        ("pids", limits.pids.is_some() && missing.pids),
+    ]
+    .into_iter()
+    .filter_map(|(name, missing)| missing.then_some(name))
+    .collect();
+    let text = format!(
+        "nothing holds the {} limit of {}: this kernel was built or booted without that cgroup controller \
+         (/sys/fs/cgroup/cgroup.controllers; cgroup_enable={} on its command line may bring it back)",
+        names.join(" and "),
+        unit::slice(guest),
+        names.join(",")
+    );
+    (!names.is_empty()).then(|| Notice { object: Object::Guest(guest.clone()), cause: Cause::Unsupported, text })
 }
 
 fn bounded_from_above(guest: &GuestName, limits: Limits, group: &Cgroup) -> Option<Notice> {

@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used)] // A test may stop at the first surprise.
 use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_sandbox::model::{Cgroup, Desired, Limits, Observed, Slice};
+use bulkhead_sandbox::model::{Cgroup, Desired, Limits, Missing, Observed, Slice};
 use bulkhead_sandbox::plan::{Plan, Step, plan};
 use bulkhead_types::{Cause, GuestName, Object, Step as _};
 use proptest::prelude::*;
@@ -15,14 +15,14 @@ fn carry_out(plan: &Plan, mut observed: Observed) -> Observed {
                 let slice = observed.slices.entry(guest.clone()).or_default();
                 slice.properties = *limits;
                 if let Some(group) = &mut slice.cgroup {
-                    group.limits = *limits;
+                    group.limits = limits.without(observed.missing);
                 }
             }
             Step::StartSlice { guest } => {
                 let slice = observed.slices.entry(guest.clone()).or_default();
                 slice.kept = true;
-                let properties = slice.properties;
-                slice.cgroup.get_or_insert_default().limits = properties;
+                let shown = slice.properties.without(observed.missing);
+                slice.cgroup.get_or_insert_default().limits = shown;
             }
             Step::StopSlice { guest } => {
                 let slice = observed.slices.get_mut(guest).expect("only what is there is stopped");
@@ -60,7 +60,12 @@ fn slice() -> impl Strategy<Value = Slice> {
 }
 
 fn observed() -> impl Strategy<Value = Observed> {
-    prop::collection::btree_map(guest(), slice(), 0..5).prop_map(|slices| Observed { slices })
+    (prop::collection::btree_map(guest(), slice(), 0..5), missing())
+        .prop_map(|(slices, missing)| Observed { slices, missing })
+}
+
+fn missing() -> impl Strategy<Value = Missing> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(memory, cpu, pids)| Missing { memory, cpu, pids })
 }
 
 proptest! {
@@ -71,7 +76,7 @@ proptest! {
         for (guest, limits) in &desired.guests {
             let slice = &after.slices[guest];
             prop_assert!(slice.kept);
-            prop_assert_eq!(slice.cgroup.as_ref().map(|group| group.limits), Some(limits.held()));
+            prop_assert_eq!(slice.cgroup.as_ref().map(|group| group.limits), Some(limits.held().without(after.missing)));
         }
     }
 
@@ -83,7 +88,7 @@ proptest! {
             cgroup: Some(Cgroup { limits: limits.held(), above: Limits::default(), populated: true }),
         };
         let slices = desired.guests.iter().map(|(guest, limits)| (guest.clone(), there(limits))).collect();
-        prop_assert_eq!(plan(&desired, &Observed { slices }), Plan::default());
+        prop_assert_eq!(plan(&desired, &Observed { slices, ..Observed::default() }), Plan::default());
     }
 
     #[test]
@@ -118,7 +123,7 @@ proptest! {
             let only = |limits: &Limits| Desired { guests: BTreeMap::from([(guest.clone(), *limits)]) };
             let desired = desired.guests.get(guest).map(only).unwrap_or_default();
             let slices = observed.slices.get(guest).map(|slice| (guest.clone(), slice.clone())).into_iter().collect();
-            alone.extend(plan(&desired, &Observed { slices }).steps);
+            alone.extend(plan(&desired, &Observed { slices, missing: observed.missing }).steps);
         }
         let mut together = plan(&desired, &observed).steps;
         together.sort_by_key(Step::object);
@@ -151,8 +156,22 @@ fn a_tighter_limit_above_is_told_and_not_mended() {
     let above = Limits { memory: Some(512 << 20), cpu: Some(10_000), pids: Some(256) };
     let slice = Slice { kept: true, properties: limits, cgroup: Some(Cgroup { limits, above, populated: true }) };
     let guest: GuestName = "web-1".parse().expect("a guest's name");
-    let plan = plan(&web(limits), &Observed { slices: BTreeMap::from([(guest, slice)]) });
+    let plan = plan(&web(limits), &Observed { slices: BTreeMap::from([(guest, slice)]), ..Observed::default() });
     assert!(plan.is_empty());
     assert_eq!(plan.notices.len(), 1);
     assert!(plan.notices[0].text.contains("less memory than"), "{}", plan.notices[0].text);
+}
+
+#[test]
+fn a_limit_that_the_kernel_cannot_hold_is_told_and_not_set_for_ever() {
+    let limits = Limits { memory: Some(768 << 20), cpu: None, pids: Some(256) };
+    let missing = Missing { memory: true, cpu: true, pids: false };
+    let observed = carry_out(
+        &plan(&web(limits), &Observed { missing, ..Observed::default() }),
+        Observed { missing, ..Observed::default() },
+    );
+    let plan = plan(&web(limits), &observed);
+    assert!(plan.is_empty());
+    assert_eq!(plan.notices.iter().map(|notice| notice.cause).collect::<Vec<_>>(), [Cause::Unsupported]);
+    assert!(plan.notices[0].text.starts_with("nothing holds the memory limit"), "{}", plan.notices[0].text);
 }

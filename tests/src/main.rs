@@ -5,7 +5,10 @@
 mod count;
 mod deps;
 mod host;
+mod package;
 
+use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Install the packages that the build needs (apt; as root or through sudo); says what and why first
     Deps,
+    /// Build the Debian package, target/debian/bulkhead_*.deb
+    Package,
     /// Run the tests and print how many passed and failed
     Test {
         /// Run only tests whose name contains this text
@@ -32,6 +37,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Deps => deps::install().map(|()| true).map_err(|e| e.to_string()),
+        Command::Package => package(),
         Command::Test { filter } => test(filter.as_deref()),
     };
     match ended {
@@ -41,6 +47,23 @@ fn main() -> ExitCode {
             eprintln!("error: {text}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Builds the package and prints where it is.
+fn package() -> Result<bool, String> {
+    deps::install().map_err(|e| e.to_string())?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let built = package::build(root, &|line| println!("{line}")).map_err(|e| chain(&e))?;
+    println!("{}", built.display());
+    Ok(true)
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
     }
 }
 

@@ -1,0 +1,122 @@
+//! Why limits or capabilities could not be read or set.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What failed, on what, and what to do about it. The cause is the source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection to the system bus.
+    #[error("connect to the system bus; is dbus.service running?")]
+    Bus(#[source] zbus::Error),
+    /// systemd refused or did not understand a call.
+    #[error("ask systemd for {call} of {unit}")]
+    Call {
+        /// The method of `org.freedesktop.systemd1`.
+        call: &'static str,
+        /// The unit, or the pattern of units.
+        unit: String,
+        /// systemd's answer.
+        source: zbus::Error,
+    },
+    /// polkit said no to a call.
+    #[error(
+        "systemd does not let this user do {call} on {unit}: is the polkit rule 50-bulkhead.rules installed, and does \
+         bulkheadd run as the user bulkhead?"
+    )]
+    Denied {
+        /// The method of `org.freedesktop.systemd1`.
+        call: &'static str,
+        /// The unit.
+        unit: String,
+        /// systemd's answer.
+        source: zbus::Error,
+    },
+    /// systemd took the job and could not do it.
+    #[error("the job of {unit} ended as {result:?}; `systemctl status {unit}` says why")]
+    Job {
+        /// The unit.
+        unit: String,
+        /// systemd's word for it, such as `failed` or `dependency`.
+        result: String,
+    },
+    /// The job did not end.
+    #[error("the job of {unit} has not ended after {} s; `systemctl list-jobs` shows what it waits for", after.as_secs())]
+    Slow {
+        /// The unit.
+        unit: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The controllers are on cgroup v1, where a slice bounds nothing of this.
+    #[error("/sys/fs/cgroup is not the unified hierarchy: boot without systemd.unified_cgroup_hierarchy=0")]
+    NotUnified,
+    /// A limit in cgroupfs could not be read.
+    #[error("read {file} of the cgroup {}", group.display())]
+    Limit {
+        /// The file, such as `memory.max`.
+        file: &'static str,
+        /// The group's directory.
+        group: PathBuf,
+        /// Why not.
+        source: cgroups_rs::error::Error,
+    },
+    /// A file of the kernel could not be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file of the kernel says something else than the kernel's documentation.
+    #[error("{} has no line {line:?}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The line that is missing, or its beginning.
+        line: &'static str,
+    },
+    /// A capability could not be read or dropped.
+    #[error("{action} {set} capabilities")]
+    Capabilities {
+        /// Reading, dropping or setting, as a verb.
+        action: &'static str,
+        /// The set.
+        set: &'static str,
+        /// The kernel's answer.
+        source: caps::errors::CapsError,
+    },
+    /// Started without what it needs.
+    #[error(
+        "not permitted: this process lacks {missing}; start it through its unit (systemctl start bulkheadd), which grants it"
+    )]
+    NotPermitted {
+        /// Their names.
+        missing: String,
+    },
+    /// A thread has more or less than it should.
+    #[error("thread {thread} has {set} = {found:016x}, and REQUIRED is {required:016x}")]
+    NotRequired {
+        /// Its id.
+        thread: String,
+        /// The line of its `/proc` status.
+        set: &'static str,
+        /// What it has, a bit for each capability.
+        found: u64,
+        /// What it should have.
+        required: u64,
+    },
+}
+
+/// An error and all its causes in one line, for an outcome.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -9,6 +9,9 @@ use serde::Serialize;
 
 /// Link group (`IFLA_GROUP`) of every link that Bulkhead made: the ownership mark, settable in the creating message.
 pub const LINK_GROUP: u32 = 25192;
+/// Link group of links of ours that are being deleted: many are moved here, then one message deletes the group, because
+/// deleting one by one costs an RCU wait each. A link found here was left by a crash in between, and is deleted.
+pub const LEAVING_GROUP: u32 = 25193;
 /// Protocol number (`IFA_PROTO`, Linux 5.18; `rtm_protocol`) of every address and route that Bulkhead made.
 pub const PROTOCOL: u8 = 98;
 /// Metric of a default route unless the manifest gives one.
@@ -60,5 +63,193 @@ pub struct Port {
     /// The bridge it belongs on.
     pub bridge: IfName,
     /// The only source address behind it.
+    pub mac: Mac,
+}
+
+/// What the kernel has, as far as this room needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Observed {
+    /// Every link of the network namespace, by ifindex.
+    pub links: BTreeMap<u32, Link>,
+    /// Every address of every link.
+    pub addresses: Vec<Address>,
+    /// The default routes of the main table, and every route with [`PROTOCOL`].
+    pub routes: Vec<Route>,
+    /// Static FDB entries (`NUD_NOARP`) of the declared ports that stand on a bridge of ours.
+    pub fdb: Vec<FdbEntry>,
+}
+
+impl Observed {
+    /// The link of that name.
+    #[must_use]
+    pub fn link(&self, name: &IfName) -> Option<&Link> {
+        self.links.values().find(|link| link.name == name.as_str())
+    }
+
+    /// Whether this kernel has IPv6 at all: some link, if only `lo`, then has a configuration of it.
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.links.values().any(|link| link.ipv6.is_some())
+    }
+}
+
+/// A link as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Its ifindex.
+    pub index: u32,
+    /// Its name; of a foreign link any bytes that the kernel takes.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Link group (`IFLA_GROUP`), 0 unless set.
+    pub group: u32,
+    /// Whether it is administratively up (`IFF_UP`).
+    pub up: bool,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Its Ethernet address, where it has one of a single station.
+    pub mac: Option<Mac>,
+    /// The bridge, bond or VRF it is a port of.
+    pub master: Option<u32>,
+    /// Its flags as the port of a bridge.
+    pub port: Option<PortFlags>,
+    /// Whether IPv6 may speak on it (`disable_ipv6` = 0); `None` where the link has no IPv6 at all, as below an MTU of 1280.
+    pub ipv6: Option<bool>,
+}
+
+impl Link {
+    /// The ownership predicate: the link's name if Bulkhead made it, by its group and by being of a kind that we make.
+    #[must_use]
+    pub fn own(&self) -> Option<IfName> {
+        let made = matches!(self.kind, Kind::Bridge(_) | Kind::Vlan { .. });
+        if made && matches!(self.group, LINK_GROUP | LEAVING_GROUP) { self.name.parse().ok() } else { None }
+    }
+}
+
+/// What a link is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A bridge, with the options that matter here.
+    Bridge(BridgeOptions),
+    /// A VLAN link.
+    Vlan {
+        /// The tag.
+        id: u16,
+        /// The link that carries it; `None` if that is in another network namespace.
+        parent: Option<u32>,
+        /// Whether the tag is 802.1Q (ethertype 0x8100), and not 802.1ad.
+        dot1q: bool,
+    },
+    /// Anything else, by the kernel's name of it; a physical port has none.
+    Other(String),
+}
+
+impl Kind {
+    /// The kernel's name of the kind.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Bridge(_) => "bridge",
+            Self::Vlan { .. } => "vlan",
+            Self::Other(kind) if kind.is_empty() => "physical port",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+/// Options of a bridge. The default is what our bridges have: all of them off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BridgeOptions {
+    /// Spanning tree: it would send frames of its own.
+    pub stp: bool,
+    /// Multicast snooping: without a querier it breaks IPv6 neighbour discovery, and with one it sends queries.
+    pub mcast_snooping: bool,
+    /// VLAN filtering of the bridge itself: our VLANs are links of their own.
+    pub vlan_filtering: bool,
+    /// Link-local groups (01:80:c2:00:00:0X) that it forwards against the standard.
+    pub group_fwd_mask: u16,
+}
+
+/// Flags of a bridge port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PortFlags {
+    /// Source addresses become FDB entries.
+    pub learning: bool,
+    /// Unicast to unknown addresses goes out here.
+    pub flood: bool,
+    /// Multicast to groups without a known member goes out here.
+    pub mcast_flood: bool,
+    /// Broadcast goes out here.
+    pub bcast_flood: bool,
+    /// Only frames of sources with an FDB entry on this port enter; `None` before Linux 5.16.
+    pub locked: Option<bool>,
+    /// No frames to other isolated ports.
+    pub isolated: bool,
+    /// Frames may leave through the port they came by.
+    pub hairpin: bool,
+}
+
+impl PortFlags {
+    /// A guest's port: its one address is static, nothing is learned from it, no stranger's unicast is shown to it.
+    #[must_use]
+    pub fn guest(kernel_locks: bool) -> Self {
+        Self { learning: false, flood: false, locked: kernel_locks.then_some(true), ..Self::uplink(false) }
+    }
+
+    /// The VLAN link: a port with the kernel's defaults.
+    #[must_use]
+    pub fn uplink(kernel_locks: bool) -> Self {
+        Self {
+            learning: true,
+            flood: true,
+            mcast_flood: true,
+            bcast_flood: true,
+            locked: kernel_locks.then_some(false),
+            isolated: false,
+            hairpin: false,
+        }
+    }
+}
+
+/// An address of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Address {
+    /// The link's ifindex.
+    pub index: u32,
+    /// Address and prefix length.
+    pub address: IpNet,
+    /// Who added it (`IFA_PROTO`): [`PROTOCOL`] is us, 1 to 3 the kernel, 0 unsaid.
+    pub protocol: u8,
+    /// An IPv4 address with an earlier one in its subnet; by default the kernel deletes it together with that one.
+    pub secondary: bool,
+    /// Duplicate address detection found another station with this IPv6 address.
+    pub duplicate: bool,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Table number; 254 is main.
+    pub table: u32,
+    /// Where it leads; prefix length 0 is the default route.
+    pub destination: IpNet,
+    /// The next hop, if there is exactly one with an address.
+    pub gateway: Option<IpAddr>,
+    /// The link it leaves by, if there is exactly one.
+    pub index: Option<u32>,
+    /// Metric (`RTA_PRIORITY`): the lowest is used.
+    pub metric: u32,
+    /// Who added it: [`PROTOCOL`] is us.
+    pub protocol: u8,
+}
+
+/// A static FDB entry of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FdbEntry {
+    /// The port's ifindex.
+    pub index: u32,
+    /// The address behind it.
     pub mac: Mac,
 }

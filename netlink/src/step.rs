@@ -1,0 +1,173 @@
+//! The writes that a plan is made of.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use bulkhead_types::{IfName, Mac, Object, VlanId};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::model::{LINK_GROUP, PROTOCOL, PortFlags, Route};
+
+/// One write.
+///
+/// The fields mean the same in every step: `bridge` is the segment it belongs to, `link` or `port` the link that it writes
+/// to, `index` that link's ifindex, `parent` and `master` are ifindexes, `mtu` is in bytes.
+#[allow(missing_docs, reason = "said once, above, for all variants")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Set a declared trunk up: the only thing done to it.
+    TrunkUp { trunk: IfName, index: u32 },
+    /// Delete a VLAN link or a bridge of ours. `by_group`: it may go together with its neighbours in the plan, because
+    /// nothing foreign is in the group that they are moved to.
+    DeleteLink { bridge: IfName, link: IfName, index: u32, is_bridge: bool, by_group: bool },
+    /// Delete an address: one of ours, or a foreign one on a segment where the host is invisible.
+    DeleteAddress { bridge: IfName, link: IfName, index: u32, address: IpNet },
+    /// Delete a route of ours.
+    DeleteRoute { bridge: IfName, route: Route },
+    /// Make a bridge, down.
+    CreateBridge { bridge: IfName, index: u32, mac: Mac, mtu: u32 },
+    /// Make a VLAN link as a port of its bridge, down.
+    CreateVlan {
+        bridge: IfName,
+        link: IfName,
+        index: u32,
+        trunk: IfName,
+        parent: u32,
+        vlan: VlanId,
+        master: u32,
+        mtu: u32,
+    },
+    /// Set a link of ours down, because what comes next would make it speak.
+    LinkDown { bridge: IfName, link: IfName, index: u32 },
+    /// Set attributes of a link of ours back.
+    ChangeLink { bridge: IfName, link: IfName, index: u32, changes: Vec<Change> },
+    /// Let IPv6 speak on a link of ours, or not (`disable_ipv6`; a sysctl, for which there is no message).
+    SetIpv6 { bridge: IfName, link: IfName, on: bool },
+    /// Set a link of ours up. `by_group`: all of the group that is down is set up by this plan, so that one message for
+    /// the group does the same.
+    LinkUp { bridge: IfName, link: IfName, index: u32, by_group: bool },
+    /// Add an address to a bridge.
+    AddAddress { bridge: IfName, index: u32, address: IpNet },
+    /// Add a default route through a bridge.
+    AddRoute { bridge: IfName, index: u32, gateway: IpAddr, metric: u32 },
+    /// Set the flags, and the MTU if given, of a port on a bridge of ours.
+    ChangePort { bridge: IfName, port: IfName, index: u32, flags: PortFlags, mtu: Option<u32> },
+    /// Delete a static FDB entry of a declared port that is not its NIC's.
+    DeleteFdb { bridge: IfName, port: IfName, index: u32, mac: Mac },
+    /// Make the NIC's address static on its port.
+    AddFdb { bridge: IfName, port: IfName, index: u32, mac: Mac },
+}
+
+/// An attribute of a link of ours, with the value that it gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// MTU in bytes.
+    Mtu(u32),
+    /// The bridge's pinned address.
+    Mac(Mac),
+    /// The bridge it is a port of, by ifindex; none for a bridge.
+    Master(Option<u32>),
+    /// Spanning tree, multicast snooping, VLAN filtering and forwarding of link-local groups, all off.
+    BridgeOptions {
+        /// Whether VLAN filtering has to be switched off; a kernel without it would refuse to be asked.
+        vlan_filtering: bool,
+    },
+}
+
+impl bulkhead_types::Step for Step {
+    fn object(&self) -> Object {
+        match self {
+            Self::TrunkUp { trunk, .. } => Object::Trunk(trunk.clone()),
+            Self::DeleteLink { bridge, .. }
+            | Self::DeleteAddress { bridge, .. }
+            | Self::DeleteRoute { bridge, .. }
+            | Self::CreateBridge { bridge, .. }
+            | Self::CreateVlan { bridge, .. }
+            | Self::LinkDown { bridge, .. }
+            | Self::ChangeLink { bridge, .. }
+            | Self::SetIpv6 { bridge, .. }
+            | Self::LinkUp { bridge, .. }
+            | Self::AddAddress { bridge, .. }
+            | Self::AddRoute { bridge, .. }
+            | Self::ChangePort { bridge, .. }
+            | Self::DeleteFdb { bridge, .. }
+            | Self::AddFdb { bridge, .. } => Object::Bridge(bridge.clone()),
+        }
+    }
+}
+
+/// In the words of iproute2, so that a reader can say the same by hand.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TrunkUp { trunk, .. } => write!(f, "ip link set {trunk} up"),
+            Self::DeleteLink { link, .. } => write!(f, "ip link delete {link}"),
+            Self::DeleteAddress { link, address, .. } => write!(f, "ip address delete {address} dev {link}"),
+            Self::DeleteRoute { route, .. } => write_route(f, route),
+            Self::CreateBridge { bridge, index, mac, mtu } => write!(
+                f,
+                "ip link add {bridge} index {index} address {mac} mtu {mtu} group {LINK_GROUP} type bridge mcast_snooping 0 \
+                 stp_state 0"
+            ),
+            Self::CreateVlan { bridge, link, index, trunk, vlan, mtu, .. } => write!(
+                f,
+                "ip link add {link} link {trunk} index {index} master {bridge} mtu {mtu} group {LINK_GROUP} type vlan id {vlan}"
+            ),
+            Self::LinkDown { link, .. } => write!(f, "ip link set {link} down"),
+            Self::ChangeLink { link, changes, .. } => {
+                write!(f, "ip link set {link}")?;
+                changes.iter().try_for_each(|change| write!(f, " {change}"))
+            }
+            Self::SetIpv6 { link, on, .. } => write!(f, "sysctl net.ipv6.conf.{link}.disable_ipv6={}", u8::from(!on)),
+            Self::LinkUp { link, .. } => write!(f, "ip link set {link} up"),
+            Self::AddAddress { bridge, address, .. } => {
+                write!(f, "ip address add {address} dev {bridge} proto {PROTOCOL}")
+            }
+            Self::AddRoute { bridge, gateway, metric, .. } => {
+                write!(f, "ip route add default via {gateway} dev {bridge} metric {metric} proto {PROTOCOL}")
+            }
+            Self::ChangePort { port, flags, mtu, .. } => {
+                if let Some(mtu) = mtu {
+                    write!(f, "ip link set {port} mtu {mtu}; ")?;
+                }
+                write_flags(f, port, flags)
+            }
+            Self::DeleteFdb { port, mac, .. } => write!(f, "bridge fdb delete {mac} dev {port} master static"),
+            Self::AddFdb { port, mac, .. } => write!(f, "bridge fdb add {mac} dev {port} master static"),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mtu(mtu) => write!(f, "mtu {mtu}"),
+            Self::Mac(mac) => write!(f, "address {mac}"),
+            Self::Master(Some(index)) => write!(f, "master if{index}"),
+            Self::Master(None) => f.write_str("nomaster"),
+            Self::BridgeOptions { vlan_filtering } => {
+                f.write_str("type bridge mcast_snooping 0 stp_state 0 group_fwd_mask 0")?;
+                if *vlan_filtering { f.write_str(" vlan_filtering 0") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn write_route(f: &mut fmt::Formatter<'_>, route: &Route) -> fmt::Result {
+    write!(f, "ip route delete {}", route.destination)?;
+    if let Some(gateway) = route.gateway {
+        write!(f, " via {gateway}")?;
+    }
+    write!(f, " metric {} table {} proto {}", route.metric, route.table, route.protocol)
+}
+
+fn write_flags(f: &mut fmt::Formatter<'_>, port: &IfName, flags: &PortFlags) -> fmt::Result {
+    let word = |on| if on { "on" } else { "off" };
+    write!(f, "bridge link set dev {port} learning {} flood {}", word(flags.learning), word(flags.flood))?;
+    write!(f, " mcast_flood {} bcast_flood {}", word(flags.mcast_flood), word(flags.bcast_flood))?;
+    write!(f, " isolated {} hairpin {}", word(flags.isolated), word(flags.hairpin))?;
+    flags.locked.map_or(Ok(()), |locked| write!(f, " locked {}", word(locked)))
+}

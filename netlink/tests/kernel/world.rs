@@ -1,0 +1,166 @@
+//! A network namespace with a trunk (`eth0`) and its far side (`far0`), and what is done in it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::process::Command;
+use std::time::Duration;
+
+use bulkhead_netlink::model::{DEFAULT_METRIC, Desired, Host, Observed, Port, Segment};
+use bulkhead_netlink::{Kernel, Plan, Step, plan};
+use bulkhead_types::{IfName, Mac, Outcome, Report, VlanId};
+
+use crate::sys::{self, Capture};
+
+/// Runs a test in a namespace of its own, which goes with its thread.
+pub(crate) fn within<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        sys::new_network().expect("a network namespace of one's own needs root");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs one command line; it must succeed.
+#[allow(clippy::disallowed_methods, reason = "somebody else changes things with iproute2: that is what is tested")]
+pub(crate) fn run(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Makes the trunk, silent but for what is sent through it, with its far side.
+pub(crate) fn trunk() {
+    run("ip link add eth0 type veth peer name far0");
+    for link in ["eth0", "far0"] {
+        sysctl(&format!("ipv6/conf/{link}/disable_ipv6"), "1");
+        run(&format!("ip link set {link} up"));
+    }
+}
+
+pub(crate) fn sysctl(key: &str, value: &str) {
+    let path = format!("/proc/sys/net/{key}");
+    std::fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
+}
+
+pub(crate) fn read_sysctl(key: &str) -> String {
+    std::fs::read_to_string(format!("/proc/sys/net/{key}")).unwrap().trim().to_owned()
+}
+
+pub(crate) fn index(link: &str) -> u32 {
+    let text = run(&format!("ip -o link show dev {link}"));
+    text.split(':').next().unwrap().parse().unwrap()
+}
+
+pub(crate) fn capture(link: &str) -> Capture {
+    Capture::open(index(link)).unwrap()
+}
+
+pub(crate) async fn pause(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+pub(crate) fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn mac(a: u8, b: u8) -> Mac {
+    Mac::try_from([0x52, 0x54, 0, 0x42, a, b]).unwrap()
+}
+
+/// A segment of `eth0` where the host is invisible.
+pub(crate) fn hidden(vlan: u16) -> Segment {
+    let [a, b] = vlan.to_be_bytes();
+    Segment {
+        trunk: name("eth0"),
+        vlan: VlanId::try_from(i64::from(vlan)).unwrap(),
+        vlan_link: name(&format!("vlan{vlan}")),
+        bridge: name(&format!("br{vlan}")),
+        mac: mac(a, b),
+        mtu: None,
+        host: None,
+    }
+}
+
+/// A segment of `eth0` where the host has addresses and gateways.
+pub(crate) fn visible(vlan: u16, addresses: &[&str], gateways: &[&str]) -> Segment {
+    let host = Host {
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+        metric: DEFAULT_METRIC,
+    };
+    Segment { host: Some(host), ..hidden(vlan) }
+}
+
+pub(crate) fn manifest(segments: impl IntoIterator<Item = Segment>) -> Desired {
+    Desired { segments: segments.into_iter().collect(), ports: BTreeMap::new() }
+}
+
+pub(crate) fn with_port(mut desired: Desired, tap: &str, bridge: &str, address: Mac) -> Desired {
+    desired.ports.insert(name(tap), Port { bridge: name(bridge), mac: address });
+    desired
+}
+
+/// The kernel under test, and what was asked of it.
+pub(crate) struct World {
+    pub(crate) kernel: Kernel,
+}
+
+impl World {
+    pub(crate) fn open() -> Self {
+        Self { kernel: Kernel::open().unwrap() }
+    }
+
+    pub(crate) async fn observe(&mut self, desired: &Desired) -> Observed {
+        self.kernel.observe(desired).await.unwrap()
+    }
+
+    pub(crate) async fn plan(&mut self, desired: &Desired) -> Plan {
+        plan(desired, &self.observe(desired).await)
+    }
+
+    pub(crate) async fn apply(&mut self, plan: &Plan) -> Report<Step> {
+        let mut told = Vec::new();
+        let report = self.kernel.apply(plan, &mut |step, outcome| told.push((step.clone(), outcome.clone()))).await;
+        assert_eq!(told, report.steps, "progress tells what the report says");
+        assert_eq!(plan.steps, report.steps.iter().map(|(step, _)| step.clone()).collect::<Vec<_>>());
+        report
+    }
+
+    /// One round, in which every step must be done, and after which nothing is missing and nothing is written.
+    pub(crate) async fn settle(&mut self, desired: &Desired) -> Plan {
+        let plan = self.plan(desired).await;
+        let report = self.apply(&plan).await;
+        for (step, outcome) in &report.steps {
+            assert_eq!(*outcome, Outcome::Done, "{step}");
+        }
+        let before = self.kernel.writes();
+        let rest = self.plan(desired).await;
+        assert!(rest.is_empty(), "after {:#?}\nremains {:#?}", plan.steps, rest.steps);
+        self.apply(&rest).await;
+        assert_eq!(self.kernel.writes(), before, "what is as it should be is not written");
+        plan
+    }
+}
+
+/// What is foreign, as text: links, addresses, routes and FDB without ours and without what always moves.
+pub(crate) fn foreign(ours: &[&str]) -> String {
+    let of_ours = |line: &&str| {
+        ours.iter()
+            .any(|name| line.split_whitespace().any(|w| w.trim_end_matches(':').split('@').next() == Some(*name)))
+    };
+    let mut text = String::new();
+    for command in [
+        "ip -d -o link show",
+        "ip -o address show",
+        "ip -4 route show table all",
+        "ip -6 route show table all",
+        "bridge fdb show",
+    ] {
+        text += &run(command).lines().filter(|line| !of_ours(line)).map(|line| format!("{line}\n")).collect::<String>();
+    }
+    text
+}

@@ -1,3 +1,5 @@
 //! The agent of Bulkhead: sequences the rooms and knows nothing of kernels.
 
+pub mod cli;
 pub mod guest;
+pub mod manifest;

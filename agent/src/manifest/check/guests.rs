@@ -1,0 +1,102 @@
+//! What a guest is made of, and whether its limits let it live.
+
+use crate::manifest::place::At;
+use crate::manifest::problem::Problems;
+use crate::manifest::value::{Entry, MIB, Pids, Size, show};
+use crate::manifest::whole::Whole;
+use crate::manifest::wire::Guest;
+
+pub(super) fn check(whole: &Whole, problems: &mut Problems) {
+    for Entry { table, place, .. } in &whole.guests.0 {
+        memory(table, problems);
+        if let Some(vcpus) = &table.vcpus {
+            let (now, max) = (&vcpus.value.now, &vcpus.value.max);
+            if now.value.0 > max.value.0 {
+                problems
+                    .error(&now.place, format!("`{}` is {}, more than `max`", now.place.key, now.value.0))
+                    .label("at start")
+                    .also(&max.place, "at most")
+                    .help(format!("write now = {0} and max = {0}, or less at start", now.value.0));
+            }
+        }
+        if let Some(pids) = table.limits.as_ref().and_then(|limits| limits.value.pids.as_ref()) {
+            threads(pids, table, problems);
+        }
+        for disk in table.disk.iter().flat_map(|disks| &disks.value.0) {
+            if let Some(size) = disk.table.size.as_ref().filter(|size| size.value.0 < MIB) {
+                problems
+                    .error(&size.place, format!("`{}` is {}, too small for a disk", size.place.key, show(size.value.0)))
+                    .help("write at least \"1 MiB\"");
+            }
+        }
+        if table.disk.is_none() && table.nic.is_none() {
+            problems
+                .warning(place, format!("`{}` has neither disk nor NIC", place.key))
+                .label("it has nothing to boot from")
+                .help("write disk.vda = { pool = \"...\", size = \"...\" }");
+        }
+    }
+}
+
+/// What QEMU needs beside the guest's RAM, in bytes: 128 MiB for itself, its caches and devices, 1/64 of the RAM for page
+/// tables and the bookkeeping of memory, 8 MiB for each CPU's thread. A guest that outgrows `memory.max` is killed.
+fn overhead(memory: u64, vcpus: u32) -> u64 {
+    128 * MIB + (memory / 64).next_multiple_of(MIB) + u64::from(vcpus) * 8 * MIB
+}
+
+fn vcpus_max(guest: &Guest) -> u32 {
+    guest.vcpus.as_ref().map_or(1, |vcpus| vcpus.value.max.value.0)
+}
+
+fn memory(guest: &Guest, problems: &mut Problems) {
+    let Some(memory) = &guest.memory else { return };
+    let Size(bytes) = memory.value;
+    if !bytes.is_multiple_of(MIB) {
+        problems
+            .error(&memory.place, format!("`{}` is {}, not a multiple of 1 MiB", memory.place.key, show(bytes)))
+            .help(format!("write \"{} MiB\"", bytes.div_ceil(MIB)));
+    }
+    let Some(limit) = guest.limits.as_ref().and_then(|limits| limits.value.memory.as_ref()) else { return };
+    let cpus = vcpus_max(guest);
+    let own = overhead(bytes, cpus);
+    let least = bytes.saturating_add(own);
+    if limit.value.0 < least {
+        // Rounded up, so that what the help says to write is enough even where the RAM is an odd size.
+        let write = show(least.next_multiple_of(MIB));
+        problems
+            .error(&limit.place, format!("`{}` is below the guest's RAM and QEMU's overhead", limit.place.key))
+            .label(format!("less than {write}"))
+            .also(&memory.place, "the guest's RAM")
+            .help(format!(
+                "write at least \"{write}\": RAM {} and overhead {} (128 MiB, 1/64 of the RAM, 8 MiB for each of {cpus} CPUs)",
+                show(bytes),
+                show(own)
+            ));
+    }
+}
+
+/// Threads that QEMU has beside one for each CPU before it does any work: main, RCU, I/O, monitor and some to spare.
+const QEMU_THREADS: u32 = 16;
+/// Threads that QEMU may start for disk I/O (`thread-pool-max` of its main loop).
+const IO_THREADS: u32 = 64;
+
+fn threads(pids: &At<Pids>, guest: &Guest, problems: &mut Problems) {
+    let start = vcpus_max(guest) + QEMU_THREADS;
+    let work = start + IO_THREADS;
+    if pids.value.0 < start {
+        problems
+            .error(&pids.place, format!("`{}` is {}, too few for QEMU to start", pids.place.key, pids.value.0))
+            .label(format!("less than {start}"))
+            .help(format!("write at least {work}: {QEMU_THREADS} threads of QEMU, one a CPU, {IO_THREADS} for disks"));
+    } else if pids.value.0 < work {
+        problems
+            .warning(
+                &pids.place,
+                format!("`{}` is {}, too few when the guest's disks are busy", pids.place.key, pids.value.0),
+            )
+            .label(format!("less than {work}"))
+            .help(format!(
+                "write at least {work}: QEMU ends when it cannot start one of its {IO_THREADS} threads for disks"
+            ));
+    }
+}

@@ -1,0 +1,117 @@
+//! The host's own addresses and gateways.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::claims::Claims;
+use crate::manifest::place::At;
+use crate::manifest::problem::Problems;
+use crate::manifest::value::{Entry, Name, special};
+use crate::manifest::whole::Whole;
+use crate::manifest::wire::{Host, Segment};
+
+pub(super) fn check(whole: &Whole, problems: &mut Problems) {
+    let mut gateways = Claims::new();
+    let mut earlier: Vec<(&Name, &At<IpNet>)> = Vec::new();
+    for Entry { name, table, .. } in &whole.segments.0 {
+        let Some(host) = &table.host else { continue };
+        overlaps(&earlier, name, &host.value, problems);
+        earlier.extend(addresses(table).iter().map(|at| (name, at)));
+        for gateway in host.value.gateway.iter().flat_map(|list| &list.value.0) {
+            one_of_a_family(gateway, name, &mut gateways, problems);
+            reachable(gateway, host, problems);
+        }
+        if let (Some(metric), None) = (&host.value.metric, &host.value.gateway) {
+            problems
+                .warning(&metric.place, format!("`{}` is of no route", metric.place.key))
+                .label("there is no gateway here")
+                .help("leave it out, or write gateway = \"...\" beside it");
+        }
+    }
+}
+
+/// The host's addresses on a segment.
+pub(super) fn addresses(segment: &Segment) -> &[At<IpNet>] {
+    segment.host.as_ref().and_then(|host| host.value.address.as_ref()).map_or(&[], |list| &list.value.0)
+}
+
+/// The host's gateways on a segment.
+pub(super) fn gateways(segment: &Segment) -> &[At<IpAddr>] {
+    segment.host.as_ref().and_then(|host| host.value.gateway.as_ref()).map_or(&[], |list| &list.value.0)
+}
+
+fn overlaps(earlier: &[(&Name, &At<IpNet>)], name: &Name, host: &Host, problems: &mut Problems) {
+    for at in host.address.iter().flat_map(|list| &list.value.0) {
+        let overlap = |other: &IpNet| other.contains(&at.value.network()) || at.value.contains(&other.network());
+        let Some((other, first)) = earlier.iter().find(|(_, first)| overlap(&first.value)) else { continue };
+        let title = if first.value.addr() == at.value.addr() {
+            format!("the host has the address {} on segment.{} and on segment.{}", at.value.addr(), other.0, name.0)
+        } else {
+            format!(
+                "the host is in {} on segment.{} and in {} on segment.{}",
+                first.value.trunc(),
+                other.0,
+                at.value.trunc(),
+                name.0
+            )
+        };
+        problems
+            .error(&at.place, title)
+            .label("which segment a packet leaves by would be chance")
+            .also(&first.place, "the other one")
+            .help("write networks that do not overlap");
+    }
+}
+
+fn one_of_a_family(gateway: &At<IpAddr>, name: &Name, claims: &mut Claims<bool>, problems: &mut Problems) {
+    let family = if gateway.value.is_ipv4() { "IPv4" } else { "IPv6" };
+    let holder = format!("default gateway of segment.{}", name.0);
+    if let Some((first, earlier)) = claims.claim(gateway.value.is_ipv4(), &gateway.place, &holder) {
+        problems
+            .error(&gateway.place, format!("the host has two default gateways for {family}"))
+            .label(holder)
+            .also(&first, earlier)
+            .help("keep the one that leads to the rest of the world");
+    }
+}
+
+fn reachable(gateway: &At<IpAddr>, host: &At<Host>, problems: &mut Problems) {
+    let addresses: &[At<IpNet>] = host.value.address.as_ref().map_or(&[], |list| &list.value.0);
+    let key = format!("{}.address", host.place.key);
+    if addresses.is_empty() || problems.within(host.place.file, &key) {
+        return;
+    }
+    if let Some(own) = addresses.iter().find(|own| own.value.addr() == gateway.value) {
+        problems
+            .error(&gateway.place, format!("`{}` is the host's own address", gateway.place.key))
+            .label("the host would send to itself")
+            .also(&own.place, "its own address")
+            .help("write the router's address");
+        return;
+    }
+    // A link-local gateway is on every segment: the route names the bridge.
+    let link_local = matches!(gateway.value, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let Some(net) = addresses.iter().find(|own| own.value.contains(&gateway.value)) else {
+        if !link_local {
+            let nets: Vec<String> = addresses.iter().map(|own| own.value.trunc().to_string()).collect();
+            let problem = problems.error(
+                &gateway.place,
+                format!("`{}` is {}, outside every address of the host here", gateway.place.key, gateway.value),
+            );
+            problem.label(format!("not in {}", nets.join(" or in ")));
+            for own in addresses {
+                problem.also(&own.place, "the host is here");
+            }
+            problem.help("write a gateway within the host's own network, or add an address in the gateway's network");
+        }
+        return;
+    };
+    let within = IpNet::new(gateway.value, net.value.prefix_len()).ok();
+    if let Some(what) = within.and_then(|net| special(&net)) {
+        problems
+            .error(&gateway.place, format!("`{}` is the {what} of {}", gateway.place.key, net.value.trunc()))
+            .also(&net.place, "the host is here")
+            .help("write the router's own address");
+    }
+}

@@ -1,0 +1,168 @@
+//! Trunks and segments: every tag once on its trunk, every interface name once in the kernel.
+
+use std::collections::BTreeSet;
+
+use bulkhead_types::IfName;
+
+use super::claims::Claims;
+use crate::manifest::identity;
+use crate::manifest::place::{At, Place};
+use crate::manifest::problem::Problems;
+use crate::manifest::spell::nearest;
+use crate::manifest::value::{Entry, Name};
+use crate::manifest::whole::Whole;
+use crate::manifest::wire::Segment;
+
+/// A conntrack zone is 16 bits: 4 for the trunk and 12 for the tag.
+const MOST_TRUNKS: usize = 16;
+
+/// The conntrack zone of a tag on the trunk of that index: never 0, the host's own, as no tag is 0.
+pub(crate) fn zone(trunk: usize, vlan: u16) -> u16 {
+    u16::try_from(trunk * 4096).unwrap_or(0) + vlan
+}
+
+pub(super) fn check(whole: &Whole, problems: &mut Problems) {
+    trunks(whole, problems);
+    let doubled = tags(whole, problems);
+    names(whole, &doubled, problems);
+    let mut networks = Claims::new();
+    for segment in &whole.segments.0 {
+        let Some(network) = &segment.table.libvirt_network else { continue };
+        let holder = format!("network of segment.{}", segment.name.0);
+        if let Some((first, earlier)) = networks.claim(network.value.0.clone(), &network.place, &holder) {
+            problems
+                .error(&network.place, format!("two segments are the libvirt network {:?}", network.value.0))
+                .label(holder)
+                .also(&first, earlier)
+                .help("write another name at one of them");
+        }
+    }
+}
+
+fn trunks(whole: &Whole, problems: &mut Problems) {
+    let used: BTreeSet<&IfName> =
+        whole.segments.0.iter().filter_map(|s| s.table.trunk.as_ref()).map(|t| &t.value).collect();
+    for (index, trunk) in whole.trunks.0.iter().enumerate() {
+        if index == MOST_TRUNKS {
+            problems
+                .error(
+                    &trunk.place,
+                    format!("`{}` is trunk number {}, and at most {MOST_TRUNKS} fit", trunk.place.key, index + 1),
+                )
+                .help("a conntrack zone has 4 bits for the trunk: leave trunks out that carry no segment");
+        }
+        if !used.contains(&trunk.name) {
+            problems
+                .warning(&trunk.place, format!("`{}` carries no segment", trunk.place.key))
+                .label("nothing is done with it")
+                .help(format!("write trunk = \"{}\" in a [segment.NAME], or leave it out", trunk.name));
+        }
+    }
+    for segment in &whole.segments.0 {
+        let Some(trunk) = &segment.table.trunk else { continue };
+        if whole.trunks.get(&trunk.value).is_none() {
+            let names: Vec<&str> = whole.trunks.0.iter().map(|trunk| trunk.name.as_str()).collect();
+            let help = match nearest(trunk.value.as_str(), names.iter().copied()) {
+                Some(name) => format!("write trunk = {name:?}, or declare it: [trunk.{}]", quoted(&trunk.value)),
+                None => format!("declare it: [trunk.{}]", quoted(&trunk.value)),
+            };
+            problems
+                .absent(
+                    &trunk.place,
+                    format!("`{}` names the trunk {}, which is not declared", trunk.place.key, trunk.value),
+                )
+                .label("no such trunk")
+                .help(help);
+        }
+    }
+}
+
+/// An interface's name as a TOML key: one with a dot needs quotes.
+fn quoted(name: &IfName) -> String {
+    if name.as_str().contains('.') { format!("{:?}", name.as_str()) } else { name.to_string() }
+}
+
+/// The segments whose tag another one has already; their derived names clash too, and that needs no second word.
+fn tags(whole: &Whole, problems: &mut Problems) -> BTreeSet<Name> {
+    let mut claims = Claims::new();
+    let mut doubled = BTreeSet::new();
+    for Entry { name, table, .. } in &whole.segments.0 {
+        let (Some(trunk), Some(vlan)) = (&table.trunk, &table.vlan) else { continue };
+        let holder = format!("segment.{}", name.0);
+        if let Some((first, earlier)) = claims.claim((&trunk.value, vlan.value), &vlan.place, &holder) {
+            doubled.insert(name.clone());
+            problems
+                .error(&vlan.place, format!("{earlier} and {holder} are both VLAN {} of {}", vlan.value, trunk.value))
+                .label(format!("again for {holder}"))
+                .also(&first, format!("first for {earlier}"))
+                .help("write another VLAN at one of them, or make them one segment");
+        }
+    }
+    doubled
+}
+
+/// A name that an interface has or gets.
+struct Named {
+    at: At<IfName>,
+    holder: String,
+    given: bool,
+}
+
+fn names(whole: &Whole, doubled: &BTreeSet<Name>, problems: &mut Problems) {
+    let mut claims = Claims::new();
+    for Named { at, holder, given } in all_names(whole, doubled) {
+        let Some((first, earlier)) = claims.claim(at.value.clone(), &at.place, &holder) else { continue };
+        let help = if given {
+            "write another name at one of them".to_owned()
+        } else {
+            format!(
+                "give one of the segments names of its own, such as vlan-link = \"{0}b\" and bridge = \"{0}b-br\"",
+                at.place.last()
+            )
+        };
+        problems
+            .error(&at.place, format!("two interfaces would be called {}: {earlier} and {holder}", at.value))
+            .label(holder)
+            .also(&first, earlier)
+            .help(help);
+    }
+}
+
+fn all_names(whole: &Whole, doubled: &BTreeSet<Name>) -> Vec<Named> {
+    let mut names = Vec::new();
+    for trunk in &whole.trunks.0 {
+        let at = At { value: trunk.name.clone(), place: trunk.place.clone() };
+        names.push(Named { at, holder: format!("the trunk {}", trunk.name), given: true });
+    }
+    for Entry { name, table, .. } in &whole.segments.0 {
+        let mut add = |at: Option<At<IfName>>, given: bool, what: &str| {
+            if let Some(at) = at.filter(|_| given || !doubled.contains(name)) {
+                names.push(Named { at, holder: format!("the {what} of segment.{}", name.0), given });
+            }
+        };
+        add(table.vlan_link_name(), table.vlan_link.is_some(), "VLAN link");
+        add(table.bridge_name(), table.bridge.is_some(), "bridge");
+    }
+    for guest in &whole.guests.0 {
+        for nic in guest.table.nic.iter().flat_map(|nics| &nics.value.0) {
+            let tap = identity::tap(&guest.name, &nic.name);
+            let at = tap.map(|value| At { value, place: nic.place.clone() });
+            let holder = format!("the tap of {}", nic.place.key);
+            names.extend(at.map(|at| Named { at, holder, given: true }));
+        }
+    }
+    names
+}
+
+/// A word about a segment that is not declared.
+pub(super) fn no_segment<'a>(place: &Place, name: &Name, whole: &'a Whole, problems: &'a mut Problems) {
+    let nearest =
+        nearest(&name.0, whole.segments.0.iter().map(|segment: &Entry<Name, Segment>| segment.name.0.as_str()));
+    let problem =
+        problems.absent(place, format!("`{}` names the segment {}, which is not declared", place.key, name.0));
+    problem.label("no such segment");
+    match nearest {
+        Some(near) => problem.help(format!("write {near}, or declare it: [segment.{}]", name.0)),
+        None => problem.help(format!("declare it: [segment.{}] with trunk and vlan", name.0)),
+    };
+}

@@ -1,0 +1,42 @@
+//! Where something stands in the manifest.
+
+use std::ops::Range;
+
+/// A piece of one of the manifest's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Index of the file in the list of sources.
+    pub(crate) file: usize,
+    /// Its bytes in that file.
+    pub(crate) span: Range<usize>,
+    /// The key it belongs to, from the root: `segment.lan.vlan`.
+    pub(crate) key: String,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct At<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Where it stands.
+    pub(crate) place: Place,
+}
+
+impl Place {
+    /// The same place, said of a key below it.
+    pub(crate) fn child(&self, key: &str, span: Range<usize>) -> Place {
+        let key = if bare(key) { key.to_owned() } else { format!("{key:?}") };
+        let key = if self.key.is_empty() { key } else { format!("{}.{key}", self.key) };
+        Place { file: self.file, span, key }
+    }
+
+    /// The last part of the key: `vlan` of `segment.lan.vlan`.
+    pub(crate) fn last(&self) -> &str {
+        self.key.rsplit('.').next().unwrap_or(&self.key)
+    }
+}
+
+/// Whether TOML takes the key without quotes; others are shown quoted and escaped.
+fn bare(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}

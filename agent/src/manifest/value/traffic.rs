@@ -1,0 +1,170 @@
+//! Who and what an allow speaks of.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use bulkhead_types::GuestName;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use toml::de::DeValue;
+
+use super::{List, Name, Refusal, Scalar};
+use crate::manifest::problem::Problems;
+use crate::manifest::read::{Node, Read};
+use crate::manifest::spell::nearest;
+
+/// One side of an allow, by the names of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// All NICs of one guest.
+    Guest(GuestName),
+    /// All guests on one segment.
+    Segment(Name),
+    /// Whatever is beyond the trunk on one segment.
+    Outside(Name),
+    /// This host.
+    Host,
+}
+
+const ENDPOINTS: &str =
+    "write \"guest.NAME\", \"segment.NAME\" (every guest on it), \"outside.NAME\" (beyond the trunk) or \"host\"";
+
+impl Scalar for Endpoint {
+    const WHAT: &'static str = "an endpoint";
+    const EXAMPLE: &'static str = "\"guest.NAME\", \"segment.NAME\", \"outside.NAME\" or \"host\"";
+
+    fn json() -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "`guest.NAME`, `segment.NAME` (every guest on it), `outside.NAME` (whatever is beyond the trunk) or `host`.",
+            "pattern": "^(host|(guest|segment|outside)\\.[a-z0-9-]+)$",
+        })
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        match text.split_once('.') {
+            Some(("guest", name)) => GuestName::text(name).map(Self::Guest),
+            Some(("segment", name)) => Name::text(name).map(Self::Segment),
+            Some(("outside", name)) => Name::text(name).map(Self::Outside),
+            None if text == "host" => Ok(Self::Host),
+            _ => Err(Refusal::because(format!("is {text:?}, which is not an endpoint"), ENDPOINTS)),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest(name) => write!(f, "guest.{name}"),
+            Self::Segment(name) => write!(f, "segment.{}", name.0),
+            Self::Outside(name) => write!(f, "outside.{}", name.0),
+            Self::Host => f.write_str("host"),
+        }
+    }
+}
+
+/// Ports from one to another, both included; never 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ports(pub(crate) RangeInclusive<u16>);
+
+impl Scalar for Ports {
+    const WHAT: &'static str = "a port or a range of ports";
+    const EXAMPLE: &'static str = "443 or \"8000-8080\"";
+
+    fn json() -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 65535 },
+                { "type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$", "examples": ["8000-8080"] },
+            ]
+        })
+    }
+
+    fn integer(number: i64) -> Result<Self, Refusal> {
+        match u16::try_from(number) {
+            Ok(port @ 1..) => Ok(Self(port..=port)),
+            _ => Err(Refusal::because(
+                format!("is {number}, and ports go from 1 to 65535"),
+                "write a port such as 443, or a range such as \"8000-8080\"",
+            )),
+        }
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+        if let Some(port) = port(text) {
+            return Err(Refusal::because(format!("is {text:?}, a single port in quotes"), format!("write {port}")));
+        }
+        match text.split_once('-').map(|(from, to)| (port(from), port(to))) {
+            Some((Some(from), Some(to))) if from <= to => Ok(Self(from..=to)),
+            Some((Some(from), Some(to))) => Err(Refusal::because(
+                format!("is {text:?}, which ends before it begins"),
+                format!("write \"{to}-{from}\""),
+            )),
+            _ => Err(Refusal::because(
+                format!("is {text:?}, which is not a range of ports"),
+                "write the first and the last port, such as \"8000-8080\"",
+            )),
+        }
+    }
+}
+
+/// ICMP messages that a guest may be allowed to send first. What changes routes or neighbours is not among them, and
+/// errors about an allowed flow come back without an allow.
+const TYPES: [&str; 6] = [
+    "echo-request",
+    "destination-unreachable",
+    "packet-too-big",
+    "time-exceeded",
+    "parameter-problem",
+    "timestamp-request",
+];
+
+/// One type of ICMP message, by its nftables name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IcmpType(pub(crate) String);
+
+impl Scalar for IcmpType {
+    const WHAT: &'static str = "the name of an ICMP type";
+    const EXAMPLE: &'static str = "\"echo-request\"";
+
+    fn json() -> Schema {
+        json_schema!({ "enum": TYPES })
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        if TYPES.contains(&text) {
+            return Ok(Self(text.to_owned()));
+        }
+        let help = nearest(text, TYPES).map_or_else(
+            || format!("write one of {}; replies and errors of an allowed flow need no allow", TYPES.join(", ")),
+            |name| format!("write {name:?}; possible are {}", TYPES.join(", ")),
+        );
+        Err(Refusal::because(format!("is {text:?}, which is not an ICMP type that can be allowed"), help))
+    }
+}
+
+/// Types of ICMP and ICMPv6 messages: `true` is a ping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Icmp(pub(crate) Vec<String>);
+
+impl Read for Icmp {
+    const WHAT: &'static str = "true or a list of ICMP types";
+    const EXAMPLE: &'static str = "true (a ping) or [\"echo-request\"]";
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "boolean" }, <List<IcmpType> as Read>::schema(generator)] })
+    }
+
+    fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self> {
+        match node.value {
+            DeValue::Boolean(true) => Some(Self(vec!["echo-request".to_owned()])),
+            DeValue::Boolean(false) => Some(Self(Vec::new())),
+            DeValue::String(_) | DeValue::Array(_) => List::<IcmpType>::read(node, problems)
+                .map(|list| Self(list.0.into_iter().map(|at| at.value.0).collect())),
+            _ => {
+                crate::manifest::read::wrong_kind::<Self>(node, problems);
+                None
+            }
+        }
+    }
+}

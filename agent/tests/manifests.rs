@@ -1,0 +1,89 @@
+//! Manifests in folders: what each wrong one is told, what each right one is lowered to.
+//!
+//! `BLESS=1 cargo test -p bulkhead --test manifests` writes the expected texts; the diff is the review.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise, in its own functions too")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bulkhead::manifest::{HostId, Level, Source, parse, read};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn folders(of: &str) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(root().join("tests/manifests").join(of)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+/// The files of a manifest, called as they are within its folder.
+fn sources(folder: &Path) -> Vec<Source> {
+    let mut sources = read(folder).unwrap();
+    for source in &mut sources {
+        source.path = source.path.strip_prefix(folder).unwrap().to_owned();
+    }
+    sources
+}
+
+fn host() -> HostId {
+    "0123456789abcdef0123456789abcdef".parse().unwrap()
+}
+
+/// Compares with the expected text, or writes it; says which folders differ.
+fn compare(folder: &Path, found: &str, differ: &mut Vec<String>) {
+    let file = folder.join("expected.txt");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&file, found).unwrap();
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    if expected != found {
+        differ.push(format!("{}\n--- expected\n{expected}--- found\n{found}", folder.display()));
+    }
+}
+
+#[test]
+fn every_wrong_manifest_is_refused_with_its_expected_message() {
+    let mut differ = Vec::new();
+    let folders = folders("wrong");
+    for folder in &folders {
+        match parse(&sources(folder)) {
+            Ok(_) => differ.push(format!("{}: not refused", folder.display())),
+            Err(problems) => {
+                assert!(problems.count(Level::Error) > 0);
+                compare(folder, &problems.render(false), &mut differ);
+            }
+        }
+    }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+    assert!(folders.len() >= 25, "one folder for each kind of error: {}", folders.len());
+}
+
+#[test]
+fn every_right_manifest_is_lowered_to_its_expected_text() {
+    let mut differ = Vec::new();
+    for folder in folders("right") {
+        match parse(&sources(&folder)) {
+            Err(problems) => differ.push(format!("{}\n{problems}", folder.display())),
+            Ok(manifest) => {
+                let found = format!("{}{:#?}\n", manifest.warnings().render(false), manifest.lower(&host()));
+                compare(&folder, &found, &mut differ);
+            }
+        }
+    }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+#[test]
+fn every_example_is_right_without_a_warning() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let manifest = parse(&read(&path).unwrap()).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(manifest.warnings().is_empty(), "{}", manifest.warnings());
+        count += 1;
+    }
+    assert!(count >= 2);
+}

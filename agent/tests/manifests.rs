@@ -1,7 +1,8 @@
 //! Manifests in folders: what each wrong one is told, what each right one is lowered to.
 //!
 //! `BLESS=1 cargo test -p bulkhead --test manifests` writes the expected texts; the diff is the review.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise, in its own functions too")]
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise, in its functions too
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@
 
 mod check;
 mod document;
+mod generation;
 mod identity;
 mod lower;
 mod place;
@@ -37,6 +38,12 @@ impl Manifest {
     #[must_use]
     pub fn warnings(&self) -> &Problems {
         &self.warnings
+    }
+
+    /// The manifest as one TOML text that means the same, comments and file names aside: what a generation keeps.
+    #[must_use]
+    pub fn text(&self) -> String {
+        generation::one_text(&self.warnings.sources)
     }
 
     /// What each room wants. The host's identity makes the addresses of its bridges its own.

@@ -29,11 +29,6 @@ impl Place {
         let key = if self.key.is_empty() { key } else { format!("{}.{key}", self.key) };
         Place { file: self.file, span, key }
     }
-
-    /// The last part of the key: `vlan` of `segment.lan.vlan`.
-    pub(crate) fn last(&self) -> &str {
-        self.key.rsplit('.').next().unwrap_or(&self.key)
-    }
 }
 
 /// Whether TOML takes the key without quotes; others are shown quoted and escaped.

@@ -107,6 +107,11 @@ impl Problems {
         &mut self.list[at]
     }
 
+    /// Takes back what was said to be absent of a key: it stands elsewhere.
+    pub(crate) fn not_absent(&mut self, place: &Place) {
+        self.list.retain(|p| p.nature != Nature::Absent || p.place != *place);
+    }
+
     /// Whether something is wrong with that key already, or with a key below it: what else would be said follows from it.
     pub(crate) fn within(&self, file: usize, key: &str) -> bool {
         let below =

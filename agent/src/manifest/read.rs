@@ -2,7 +2,7 @@
 //! beside it, and what could not be read is left out after a problem was noted.
 
 use schemars::{Schema, SchemaGenerator};
-use toml::Spanned;
+use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::place::{At, Place};
@@ -145,8 +145,8 @@ macro_rules! table {
         }
 
         impl $crate::manifest::read::Read for $name {
-            const WHAT: &'static str = concat!("a table with the keys of ", $header);
-            const EXAMPLE: &'static str = concat!("the keys below ", $header, ", or between { and }");
+            const WHAT: &'static str = "a table";
+            const EXAMPLE: &'static str = concat!("{ ... } with the keys of ", $header);
             fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 generator.subschema_for::<Self>()
             }
@@ -208,7 +208,15 @@ pub(crate) fn unknown<T: Table>(key: &str, node: &Node<'_>, problems: &mut Probl
 }
 
 pub(crate) fn missing<T: Table>(entries: &[(&str, Node<'_>)], node: &Node<'_>, problems: &mut Problems) {
-    for key in T::keys().iter().filter(|key| key.required && !entries.iter().any(|(name, _)| *name == key.name)) {
+    let names = || T::keys().iter().map(|key| key.name);
+    // A slip in a key was noted with the key that is meant; that this one is missing needs no second word.
+    let meant: Vec<_> = entries
+        .iter()
+        .filter(|(name, _)| !names().any(|key| key == *name))
+        .filter_map(|(name, _)| nearest(name, names()))
+        .collect();
+    let there = |name: &str| meant.contains(&name) || entries.iter().any(|(entry, _)| *entry == name);
+    for key in T::keys().iter().filter(|key| key.required && !there(key.name)) {
         problems
             .absent(&node.name, format!("`{}` has no `{}`", node.name.key, key.name))
             .label(format!("`{}` is missing", key.name))

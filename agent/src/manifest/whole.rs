@@ -19,6 +19,12 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
+    /// Whether no table stands anywhere.
+    pub(crate) fn is_empty(&self) -> bool {
+        let names = self.trunks.0.is_empty() && self.segments.0.is_empty() && self.pools.0.is_empty();
+        names && self.guests.0.is_empty() && self.allows.is_empty() && self.libvirt.is_none()
+    }
+
     /// Adds the tables of one more file. A table that stands in an earlier file too is a problem of both places.
     pub(crate) fn add(&mut self, file: Root, problems: &mut Problems) {
         merge(&mut self.trunks, file.trunk, problems);
@@ -44,6 +50,7 @@ fn merge<N: PartialEq, T>(into: &mut Named<N, T>, from: Option<At<Named<N, T>>>,
 }
 
 fn twice(first: &Place, second: &Place, problems: &mut Problems) {
+    problems.not_absent(second);
     problems
         .error(second, format!("`{}` is declared in two files", second.key))
         .label("declared again")

@@ -61,7 +61,7 @@ table! {
 
 table! {
     /// The host's own place on a segment.
-    "segment.NAME.host" Host {
+    "[segment.NAME.host]" Host {
         /// The host's own addresses with their prefix lengths, at least one.
         required "address" = address: List<IpNet>,
         /// The default gateway, or one of IPv4 and one of IPv6; no default route unless given.
@@ -93,7 +93,7 @@ table! {
         required "memory" = memory: Size,
         /// CPUs: a number, or `{ now = 1, max = 2 }`; 1 unless given.
         optional "vcpus" = vcpus: Vcpus,
-        /// Disks by their name in the guest, `vda` to `vdz`; it boots from the first that can boot.
+        /// Disks by their name in the guest, `vda` to `vdz`; it boots from them in the order of these names.
         optional "disk" = disk: Named<Target, Disk>,
         /// NICs by the name of their segment; it boots from them after the disks, in the order of the file.
         optional "nic" = nic: Named<Name, Nic>,
@@ -106,7 +106,7 @@ table! {
 
 table! {
     /// A disk of a guest: a volume of a pool.
-    "guest.NAME.disk.TARGET" Disk {
+    "[guest.NAME.disk.TARGET]" Disk {
         /// The pool: one of `[pool.NAME]`.
         required "pool" = pool: Name,
         /// Size where the volume is made. One that exists is never resized.
@@ -120,7 +120,7 @@ table! {
 
 table! {
     /// A NIC of a guest. It can only speak with its own MAC and its own addresses.
-    "guest.NAME.nic.SEGMENT" Nic {
+    "[guest.NAME.nic.SEGMENT]" Nic {
         /// Its IPv4 and IPv6 addresses, without prefix lengths. Without any of a family it sends nothing of that family.
         optional "address" = address: List<IpAddr>,
         /// Its MAC address; 52:54:00 and three bytes of a hash of guest and segment unless given.
@@ -132,7 +132,7 @@ table! {
 
 table! {
     /// Limits of a guest and its QEMU together. What is not given is not limited.
-    "guest.NAME.limits" Limits {
+    "[guest.NAME.limits]" Limits {
         /// Memory: guest RAM and at least 128 MiB, 1/64 of the RAM and 8 MiB a CPU for QEMU's own.
         optional "memory" = memory: Size,
         /// CPU time in CPUs, 0.01 to 4096: 1.5 is one and a half CPUs.

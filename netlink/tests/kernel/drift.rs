@@ -110,3 +110,38 @@ fn an_address_of_ours_stays_while_a_foreign_one_would_go_with_it() {
         assert!(run("ip -o address show br20").contains("10.0.0.9/24"));
     });
 }
+
+#[test]
+fn a_bridge_known_by_its_group_alone_is_mended_while_its_trunk_is_away() {
+    within(|| async {
+        run("ip link add br20 group 25192 mtu 1400 type bridge stp_state 1");
+        run("ip link add tap0 type veth peer name guest0");
+        run("ip link set tap0 master br20 up");
+        run("ip link set guest0 up");
+        run("bridge fdb add 52:54:00:42:00:99 dev tap0 master static");
+        let desired =
+            manifest([visible(20, &["10.0.0.1/24", "10.0.0.2/24", "2001:db8::1/64"], &["10.0.0.254", "2001:db8::2"])]);
+        let desired = with_port(desired, "tap0", "br20", mac(0, 1));
+        let mut world = World::open();
+        let plan = world.settle(&desired).await;
+        plan.steps.iter().for_each(|step| println!("{step}"));
+        for line in [
+            "ip link set br20 down",
+            "ip address flush dev br20",
+            "ip link set br20 type bridge mcast_snooping 1",
+            "ip route delete default via 10.0.0.254",
+            "ip -6 route delete default via 2001:db8::2",
+            "ip route add 10.9.0.0/16 via 10.0.0.254 proto 98",
+            "bridge link set dev tap0 learning on locked off",
+            "bridge fdb delete 52:54:00:42:00:01 dev tap0 master static",
+            "ip link set tap0 mtu 1300",
+        ] {
+            run(line);
+            world.settle(&desired).await;
+        }
+        world.settle(&manifest([visible(20, &["10.0.0.2/24"], &["10.0.0.254"])])).await;
+        assert_eq!(read_sysctl("ipv6/conf/br20/disable_ipv6"), "1");
+        world.settle(&Desired::default()).await;
+        assert_eq!(run("ip -o link show group 25192"), "");
+    });
+}

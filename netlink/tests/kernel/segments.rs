@@ -181,3 +181,22 @@ fn manifests_in_any_order_lead_to_what_each_says() {
         }
     });
 }
+
+#[test]
+fn bridges_come_up_with_one_message_to_their_group_and_go_ten_with_one() {
+    within(|| async {
+        for vlan in 20..45 {
+            run(&format!("ip link add br{vlan} group 25192 type bridge"));
+        }
+        let desired = manifest((20..45).map(hidden));
+        let mut world = World::open();
+        world.settle(&desired).await;
+        let up = world.kernel.writes();
+        // Each has its address and options set; then one message sets them up.
+        assert_eq!((up.messages, up.sends, up.sysctls), (25 + 1, 2, 25));
+        world.settle(&Desired::default()).await;
+        let gone = world.kernel.writes();
+        assert_eq!((gone.messages - up.messages, gone.sends - up.sends), (25 + 3, 3));
+        assert_eq!(run("ip -o link show type bridge"), "");
+    });
+}

@@ -29,7 +29,7 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
                     .help("write at least \"1 MiB\"");
             }
         }
-        if table.disk.is_none() && table.nic.is_none() {
+        if table.disk.is_none() && table.nic.is_none() && !problems.within(place.file, &place.key) {
             problems
                 .warning(place, format!("`{}` has neither disk nor NIC", place.key))
                 .label("it has nothing to boot from")

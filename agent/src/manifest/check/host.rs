@@ -94,13 +94,18 @@ fn reachable(gateway: &At<IpAddr>, host: &At<Host>, problems: &mut Problems) {
     let link_local = matches!(gateway.value, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let Some(net) = addresses.iter().find(|own| own.value.contains(&gateway.value)) else {
         if !link_local {
-            let nets: Vec<String> = addresses.iter().map(|own| own.value.trunc().to_string()).collect();
+            let v4 = gateway.value.is_ipv4();
+            let family = || addresses.iter().filter(|own| own.value.addr().is_ipv4() == v4);
+            let nets: Vec<String> = family().map(|own| own.value.trunc().to_string()).collect();
             let problem = problems.error(
                 &gateway.place,
                 format!("`{}` is {}, outside every address of the host here", gateway.place.key, gateway.value),
             );
-            problem.label(format!("not in {}", nets.join(" or in ")));
-            for own in addresses {
+            problem.label(match nets.as_slice() {
+                [] => format!("the host has no {} address here", if v4 { "IPv4" } else { "IPv6" }),
+                nets => format!("not in {}", nets.join(" or in ")),
+            });
+            for own in family() {
                 problem.also(&own.place, "the host is here");
             }
             problem.help("write a gateway within the host's own network, or add an address in the gateway's network");

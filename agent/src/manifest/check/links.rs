@@ -42,6 +42,9 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
 fn trunks(whole: &Whole, problems: &mut Problems) {
     let used: BTreeSet<&IfName> =
         whole.segments.0.iter().filter_map(|s| s.table.trunk.as_ref()).map(|t| &t.value).collect();
+    // A segment whose trunk is not understood may have meant any of them.
+    let sure =
+        whole.segments.0.iter().all(|s| s.table.trunk.as_ref().is_some_and(|t| whole.trunks.get(&t.value).is_some()));
     for (index, trunk) in whole.trunks.0.iter().enumerate() {
         if index == MOST_TRUNKS {
             problems
@@ -51,7 +54,7 @@ fn trunks(whole: &Whole, problems: &mut Problems) {
                 )
                 .help("a conntrack zone has 4 bits for the trunk: leave trunks out that carry no segment");
         }
-        if !used.contains(&trunk.name) {
+        if sure && !used.contains(&trunk.name) {
             problems
                 .warning(&trunk.place, format!("`{}` carries no segment", trunk.place.key))
                 .label("nothing is done with it")
@@ -105,20 +108,17 @@ fn tags(whole: &Whole, problems: &mut Problems) -> BTreeSet<Name> {
 struct Named {
     at: At<IfName>,
     holder: String,
-    given: bool,
+    /// The key that would give it another name, where it was not given but derived.
+    derived: Option<&'static str>,
 }
 
 fn names(whole: &Whole, doubled: &BTreeSet<Name>, problems: &mut Problems) {
     let mut claims = Claims::new();
-    for Named { at, holder, given } in all_names(whole, doubled) {
+    for Named { at, holder, derived } in all_names(whole, doubled) {
         let Some((first, earlier)) = claims.claim(at.value.clone(), &at.place, &holder) else { continue };
-        let help = if given {
-            "write another name at one of them".to_owned()
-        } else {
-            format!(
-                "give one of the segments names of its own, such as vlan-link = \"{0}b\" and bridge = \"{0}b-br\"",
-                at.place.last()
-            )
+        let help = match derived {
+            None => "write another name at one of them".to_owned(),
+            Some(key) => format!("give one of them a name of its own, such as {key} = \"{}b\"", at.value),
         };
         problems
             .error(&at.place, format!("two interfaces would be called {}: {earlier} and {holder}", at.value))
@@ -132,23 +132,24 @@ fn all_names(whole: &Whole, doubled: &BTreeSet<Name>) -> Vec<Named> {
     let mut names = Vec::new();
     for trunk in &whole.trunks.0 {
         let at = At { value: trunk.name.clone(), place: trunk.place.clone() };
-        names.push(Named { at, holder: format!("the trunk {}", trunk.name), given: true });
+        names.push(Named { at, holder: format!("the trunk {}", trunk.name), derived: None });
     }
     for Entry { name, table, .. } in &whole.segments.0 {
-        let mut add = |at: Option<At<IfName>>, given: bool, what: &str| {
+        let mut add = |at: Option<At<IfName>>, given: bool, key: &'static str, what: &str| {
             if let Some(at) = at.filter(|_| given || !doubled.contains(name)) {
-                names.push(Named { at, holder: format!("the {what} of segment.{}", name.0), given });
+                let derived = if given { None } else { Some(key) };
+                names.push(Named { at, holder: format!("the {what} of segment.{}", name.0), derived });
             }
         };
-        add(table.vlan_link_name(), table.vlan_link.is_some(), "VLAN link");
-        add(table.bridge_name(), table.bridge.is_some(), "bridge");
+        add(table.vlan_link_name(), table.vlan_link.is_some(), "vlan-link", "VLAN link");
+        add(table.bridge_name(), table.bridge.is_some(), "bridge", "bridge");
     }
     for guest in &whole.guests.0 {
         for nic in guest.table.nic.iter().flat_map(|nics| &nics.value.0) {
             let tap = identity::tap(&guest.name, &nic.name);
             let at = tap.map(|value| At { value, place: nic.place.clone() });
             let holder = format!("the tap of {}", nic.place.key);
-            names.extend(at.map(|at| Named { at, holder, given: true }));
+            names.extend(at.map(|at| Named { at, holder, derived: None }));
         }
     }
     names

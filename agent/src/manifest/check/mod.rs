@@ -9,6 +9,7 @@ mod links;
 mod pools;
 mod reach;
 
+use super::place::Place;
 use super::problem::Problems;
 use super::whole::Whole;
 
@@ -16,6 +17,12 @@ pub(crate) use links::zone;
 
 /// Checks the whole manifest; what is wrong is noted.
 pub(crate) fn check(whole: &Whole, problems: &mut Problems) {
+    if whole.is_empty() && problems.is_empty() {
+        let start = Place { file: 0, span: 0..0, key: String::new() };
+        problems
+            .warning(&start, "the manifest declares nothing")
+            .help("applied, it takes away all that Bulkhead made before");
+    }
     links::check(whole, problems);
     host::check(whole, problems);
     pools::check(whole, problems);

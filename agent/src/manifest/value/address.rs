@@ -15,7 +15,7 @@ fn nobody(address: IpAddr) -> Option<&'static str> {
         _ if address.is_loopback() => Some("is a loopback address, which never leaves a machine"),
         _ if address.is_multicast() => Some("is a multicast address, and a station has one of its own"),
         IpAddr::V4(v4) if v4.is_broadcast() => Some("is the broadcast address"),
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("is an IPv4 address in IPv6 clothes"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("is an IPv4 address in the form of IPv6"),
         _ => None,
     }
 }

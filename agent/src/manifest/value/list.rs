@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::{Refusal, Scalar};
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
-use crate::manifest::read::{Node, Read, wrong_kind};
+use crate::manifest::read::{Node, Read, Table, wrong_kind};
 
 /// One value, or a list of values that differ. An element that could not be read is left out.
 #[derive(Debug, Clone)]
@@ -100,9 +100,9 @@ impl<N: Scalar + PartialEq, T> Named<N, T> {
     }
 }
 
-impl<N: Scalar, T: Read> Read for Named<N, T> {
+impl<N: Scalar, T: Read + Table> Read for Named<N, T> {
     const WHAT: &'static str = "a table of names";
-    const EXAMPLE: &'static str = "a table of names";
+    const EXAMPLE: &'static str = T::HEADER;
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         let (name, table) = (N::json(), T::schema(generator));
@@ -120,7 +120,7 @@ impl<N: Scalar, T: Read> Read for Named<N, T> {
             match (N::text(name), table) {
                 (Ok(name), Some(table)) => named.push(Entry { name, place: node.name, table }),
                 (Err(Refusal::Because(why, help)), _) => {
-                    problems.error(&node.name, format!("the name `{}` {why}", node.name.key)).help(help);
+                    problems.error(&node.name, format!("the name of `{}` {why}", node.name.key)).help(help);
                 }
                 _ => {}
             }

@@ -7,8 +7,8 @@ use schemars::{Schema, json_schema};
 
 use super::{Refusal, Scalar};
 
-fn refusal(text: &str, error: &NameError, help: &str) -> Refusal {
-    Refusal::because(format!("is {text:?}, which {error}"), help)
+fn refusal(text: &str, error: &NameError, help: impl Into<String>) -> Refusal {
+    Refusal::because(format!("is {text:?}, and that {error}"), help)
 }
 
 impl Scalar for IfName {
@@ -38,7 +38,15 @@ impl Scalar for GuestName {
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
-        text.parse().map_err(|error| refusal(text, &error, NAME_HELP))
+        text.parse().map_err(|error| {
+            let near: String =
+                text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+            let near = near.trim_matches('-');
+            let help = near
+                .parse::<GuestName>()
+                .map_or_else(|_| NAME_HELP.to_owned(), |_| format!("write {near:?}: {NAME_HELP}"));
+            refusal(text, &error, help)
+        })
     }
 }
 
@@ -48,7 +56,7 @@ pub(crate) struct Name(pub(crate) String);
 
 impl Scalar for Name {
     const WHAT: &'static str = "a name";
-    const EXAMPLE: &'static str = "\"lan\"";
+    const EXAMPLE: &'static str = "\"default\"";
 
     fn json() -> Schema {
         GuestName::json()

@@ -109,7 +109,7 @@ impl Scalar for Cpu {
 
 table! {
     /// CPUs that a guest has at start and can be given while it runs.
-    "vcpus = { ... }" VcpusTable {
+    "[guest.NAME.vcpus]" VcpusTable {
         /// CPUs at start.
         required "now" = now: Cpus,
         /// CPUs that can be added while the guest runs; at least `now`.

@@ -1,0 +1,105 @@
+//! Which files are the manifest, and what the command that checks them says and exits with.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise, in its functions too
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bulkhead::cli::{check, schema};
+use bulkhead::manifest::{ReadError, read};
+use clap::Parser;
+
+/// A directory that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bulkhead-manifest-{}-{name}", std::process::id()));
+        fs::create_dir_all(path.join("host.d")).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> &Self {
+        fs::write(self.0.join(name), text).unwrap();
+        self
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_host_comes_first_and_its_parts_by_name() {
+    let folder = Folder::new("order");
+    folder.write("host.toml", "").write("other.toml", "").write("host.d/20-b.toml", "").write("host.d/100-a.toml", "");
+    folder.write("host.d/30-c.toml~", "").write("host.d/.hidden.toml", "").write("host.d/README", "");
+    let paths = read(&folder.0).unwrap().into_iter().map(|s| s.path.strip_prefix(&folder.0).unwrap().to_owned());
+    assert_eq!(paths.collect::<Vec<_>>(), ["host.toml", "host.d/100-a.toml", "host.d/20-b.toml"].map(PathBuf::from));
+}
+
+#[test]
+fn a_file_that_is_absent_too_large_or_not_utf8_is_named() {
+    let folder = Folder::new("unread");
+    assert!(matches!(read(&folder.0).unwrap_err(), ReadError::Absent(path) if path.ends_with("host.toml")));
+    assert!(matches!(read(Path::new("/nonexistent/manifest")).unwrap_err(), ReadError::Absent(_)));
+    folder.write("host.toml", b"[trunk.eth1]\n# caf\xe9\n");
+    assert!(matches!(read(&folder.0).unwrap_err(), ReadError::Encoding { offset: 18, .. }));
+    folder.write("host.toml", vec![b'#'; (4 << 20) + 1]);
+    assert!(matches!(read(&folder.0).unwrap_err(), ReadError::TooLarge(_)));
+    fs::create_dir(folder.0.join("host.d/10.toml")).unwrap();
+    folder.write("host.toml", "");
+    assert!(matches!(read(&folder.0).unwrap_err(), ReadError::Io { path, .. } if path.ends_with("10.toml")));
+}
+
+#[derive(clap::Parser)]
+enum Command {
+    Check(check::Args),
+    Schema(schema::Args),
+}
+
+/// What a command writes, and its exit status.
+fn run(arguments: &[&str], json: bool) -> (String, String) {
+    let mut out = Vec::new();
+    let status = match Command::parse_from(["bulkhead"].iter().chain(arguments)) {
+        Command::Check(args) => check::run(&args, json, &mut out, false).unwrap(),
+        Command::Schema(args) => schema::run(&args, json, &mut out, false).unwrap(),
+    };
+    (String::from_utf8(out).unwrap(), format!("{status:?}"))
+}
+
+fn status(code: u8) -> String {
+    format!("{:?}", std::process::ExitCode::from(code))
+}
+
+#[test]
+fn check_exits_by_what_it_found_and_counts_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = |path: &str| root.join(path).display().to_string();
+    let (said, code) = run(&["check", "--manifest", &path("examples/seed.toml")], false);
+    assert_eq!((said.as_str(), code), (&*format!("{}: nothing is wrong\n", path("examples/seed.toml")), status(0)));
+    let (said, code) = run(&["check", "--manifest", &path("tests/manifests/right/warnings")], false);
+    assert!(said.ends_with(": no error, 9 warnings\n"), "{said}");
+    assert_eq!(code, status(0));
+    let (said, code) = run(&["check", "--manifest", &path("tests/manifests/wrong/pids-limit")], false);
+    assert!(said.ends_with(": 1 error, 1 warning\n"), "{said}");
+    assert_eq!(code, status(1));
+    let (said, code) = run(&["check", "--manifest", "/nonexistent"], false);
+    assert!(said.starts_with("error: cannot read the manifest /nonexistent: it does not exist"), "{said}");
+    assert_eq!(code, status(2));
+}
+
+#[test]
+fn check_and_schema_speak_json() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let wrong = root.join("tests/manifests/wrong/mac-clash").display().to_string();
+    let said: serde_json::Value = serde_json::from_str(&run(&["check", "--manifest", &wrong], true).0).unwrap();
+    assert_eq!((said["errors"].as_u64(), said["warnings"].as_u64()), (Some(1), Some(0)));
+    assert_eq!(said["problems"][0]["line"], 13);
+    let said: serde_json::Value = serde_json::from_str(&run(&["check", "--manifest", "/nonexistent"], true).0).unwrap();
+    assert!(said["error"].is_string());
+    let said: serde_json::Value = serde_json::from_str(&run(&["schema"], true).0).unwrap();
+    assert_eq!(said["title"], "Bulkhead manifest");
+}

@@ -41,6 +41,11 @@ fn the_host_comes_first_and_its_parts_by_name() {
 }
 
 #[test]
+fn a_file_below_the_working_directory_is_called_as_people_call_it_there() {
+    assert_eq!(read(Path::new("./Cargo.toml")).unwrap()[0].path, Path::new("Cargo.toml"));
+}
+
+#[test]
 fn a_file_that_is_absent_too_large_or_not_utf8_is_named() {
     let folder = Folder::new("unread");
     assert!(matches!(read(&folder.0).unwrap_err(), ReadError::Absent(path) if path.ends_with("host.toml")));

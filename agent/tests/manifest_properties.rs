@@ -152,6 +152,13 @@ proptest! {
 }
 
 #[test]
+fn no_file_at_all_is_a_manifest_of_nothing() {
+    let manifest = parse(&[]).unwrap();
+    assert!(manifest.warnings().render(false).starts_with("warning: the manifest declares nothing"));
+    assert_eq!(manifest.lower(&host()), Desired::default());
+}
+
+#[test]
 fn a_problem_is_also_told_as_json() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/wrong/mac-clash");
     let problems = parse(&read(&folder).unwrap()).unwrap_err();

@@ -92,6 +92,11 @@ impl Problems {
         self.push(Level::Warning, Nature::Present, place, title.into())
     }
 
+    /// A warning of something that is nowhere.
+    pub(crate) fn lack(&mut self, place: &Place, title: impl Into<String>) -> &mut Problem {
+        self.push(Level::Warning, Nature::Absent, place, title.into())
+    }
+
     fn push(&mut self, level: Level, nature: Nature, place: &Place, title: String) -> &mut Problem {
         let problem = Problem {
             level,

@@ -94,6 +94,8 @@ fn read_file(path: &Path) -> Result<Source, ReadError> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(ReadError::TooLarge(path.to_owned()));
     }
+    // `--manifest .` is said of files as people call them there.
+    let path = path.strip_prefix(".").unwrap_or(path);
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source { path: path.to_owned(), text }),
         Err(error) => Err(ReadError::Encoding { path: path.to_owned(), offset: error.utf8_error().valid_up_to() }),

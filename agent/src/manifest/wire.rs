@@ -133,9 +133,9 @@ table! {
 table! {
     /// Limits of a guest and its QEMU together. What is not given is not limited.
     "[guest.NAME.limits]" Limits {
-        /// Memory: guest RAM and at least 128 MiB, 1/64 of the RAM and 8 MiB a CPU for QEMU's own.
+        /// Memory, a multiple of 1 MiB: guest RAM and at least 128 MiB, 1/64 of the RAM and 8 MiB a CPU for QEMU's own.
         optional "memory" = memory: Size,
-        /// CPU time in CPUs, 0.01 to 4096: 1.5 is one and a half CPUs.
+        /// CPU time in CPUs, 0.01 to 4096 in hundredths: 1.5 is one and a half CPUs.
         optional "cpu" = cpu: Cpu,
         /// Processes and threads.
         optional "pids" = pids: Pids,

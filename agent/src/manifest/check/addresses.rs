@@ -72,7 +72,7 @@ fn speaks(nic: &Entry<Name, Nic>, problems: &mut Problems) {
         }
         None if addresses.is_none() => {
             problems
-                .warning(&nic.place, format!("`{}` has no address", nic.place.key))
+                .lack(&nic.place, format!("`{}` has no address", nic.place.key))
                 .label("it can send neither IPv4 nor IPv6")
                 .help("write address = [\"...\"]");
         }

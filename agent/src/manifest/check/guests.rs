@@ -31,7 +31,7 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
         }
         if table.disk.is_none() && table.nic.is_none() && !problems.within(place.file, &place.key) {
             problems
-                .warning(place, format!("`{}` has neither disk nor NIC", place.key))
+                .lack(place, format!("`{}` has neither disk nor NIC", place.key))
                 .label("it has nothing to boot from")
                 .help("write disk.vda = { pool = \"...\", size = \"...\" }");
         }
@@ -51,12 +51,9 @@ fn vcpus_max(guest: &Guest) -> u32 {
 fn memory(guest: &Guest, problems: &mut Problems) {
     let Some(memory) = &guest.memory else { return };
     let Size(bytes) = memory.value;
-    if !bytes.is_multiple_of(MIB) {
-        problems
-            .error(&memory.place, format!("`{}` is {}, not a multiple of 1 MiB", memory.place.key, show(bytes)))
-            .help(format!("write \"{} MiB\"", bytes.div_ceil(MIB)));
-    }
+    whole_mebibytes(memory, problems);
     let Some(limit) = guest.limits.as_ref().and_then(|limits| limits.value.memory.as_ref()) else { return };
+    whole_mebibytes(limit, problems);
     let cpus = vcpus_max(guest);
     let own = overhead(bytes, cpus);
     let least = bytes.saturating_add(own);
@@ -72,6 +69,17 @@ fn memory(guest: &Guest, problems: &mut Problems) {
                 show(bytes),
                 show(own)
             ));
+    }
+}
+
+/// libvirt's unit of RAM where it is changed; and the kernel cuts a limit to whole pages, which would not be read back as
+/// written.
+fn whole_mebibytes(size: &At<Size>, problems: &mut Problems) {
+    let Size(bytes) = size.value;
+    if !bytes.is_multiple_of(MIB) {
+        problems
+            .error(&size.place, format!("`{}` is {}, not a multiple of 1 MiB", size.place.key, show(bytes)))
+            .help(format!("write \"{} MiB\"", bytes.div_ceil(MIB)));
     }
 }
 

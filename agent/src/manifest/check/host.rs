@@ -24,7 +24,7 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
         }
         if let (Some(metric), None) = (&host.value.metric, &host.value.gateway) {
             problems
-                .warning(&metric.place, format!("`{}` is of no route", metric.place.key))
+                .lack(&metric.place, format!("`{}` is of no route", metric.place.key))
                 .label("there is no gateway here")
                 .help("leave it out, or write gateway = \"...\" beside it");
         }

@@ -56,7 +56,7 @@ fn trunks(whole: &Whole, problems: &mut Problems) {
         }
         if sure && !used.contains(&trunk.name) {
             problems
-                .warning(&trunk.place, format!("`{}` carries no segment", trunk.place.key))
+                .lack(&trunk.place, format!("`{}` carries no segment", trunk.place.key))
                 .label("nothing is done with it")
                 .help(format!("write trunk = \"{}\" in a [segment.NAME], or leave it out", trunk.name));
         }

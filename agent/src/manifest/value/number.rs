@@ -96,8 +96,15 @@ impl Scalar for Cpu {
     }
 
     fn float(number: f64) -> Result<Self, Refusal> {
-        if (0.01..=4096.0).contains(&number) {
-            Ok(Self((number * 1e6).round() as u64))
+        let hundredths = (number * 100.0).round();
+        if (0.01..=4096.0).contains(&number) && (number * 100.0 - hundredths).abs() > 1e-6 {
+            // The kernel counts quota in microseconds of a period of 100 ms: finer values would not be read back as written.
+            Err(Refusal::because(
+                format!("is {number}, and CPU time goes in hundredths of a CPU"),
+                format!("write {:.2}", hundredths.max(1.0) / 100.0),
+            ))
+        } else if (0.01..=4096.0).contains(&number) {
+            Ok(Self(hundredths as u64 * 10_000))
         } else {
             Err(Refusal::because(
                 format!("is {number}, and CPU time goes from 0.01 to 4096 CPUs"),

@@ -101,7 +101,7 @@ fn check_and_schema_speak_json() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let wrong = root.join("tests/manifests/wrong/mac-clash").display().to_string();
     let said: serde_json::Value = serde_json::from_str(&run(&["check", "--manifest", &wrong], true).0).unwrap();
-    assert_eq!((said["errors"].as_u64(), said["warnings"].as_u64()), (Some(1), Some(0)));
+    assert_eq!((said["errors"].as_u64(), said["warnings"].as_u64()), (Some(2), Some(0)));
     assert_eq!(said["problems"][0]["line"], 13);
     let said: serde_json::Value = serde_json::from_str(&run(&["check", "--manifest", "/nonexistent"], true).0).unwrap();
     assert!(said["error"].is_string());

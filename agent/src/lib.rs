@@ -3,3 +3,5 @@
 pub mod cli;
 pub mod guest;
 pub mod manifest;
+pub mod socket;
+pub mod status;

@@ -1,4 +1,130 @@
-//! The command `bulkhead`, one file a command.
+//! The command `bulkhead`: what a person or a script asks of the daemon, or of a manifest. One file a command.
+//!
+//! Human output by default, with colour on a terminal alone; `--json` prints what the socket answered. What is drawn is a
+//! pure function of the answer, so that its tests need no daemon.
 
+mod apply;
 pub mod check;
+mod client;
+mod failure;
+mod map;
+mod paint;
+mod plan;
 pub mod schema;
+mod status;
+mod teardown;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::socket;
+use client::Client;
+use failure::Failure;
+use paint::Paint;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done; for plan and status: the host is as the manifest says
+  1  the host is not as the manifest says, or the manifest has errors
+  2  wrong usage, or a file or the terminal failed
+  3  the daemon cannot be reached, or is busy
+  4  the caller may not do that
+
+The daemon serves root and the members of group bulkhead; members of group bulkhead-observe may use plan, status and map.
+Nobody else is served; check and schema need no daemon.
+Colour appears on a terminal alone, and never when NO_COLOR is set.";
+
+/// One manifest makes this KVM/libvirt host: VLANs and bridges, who may talk to whom, limits around every guest.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, after_help = EXIT_STATUS, max_term_width = 100)]
+pub struct Cli {
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH", default_value = socket::PATH)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Status(status::Args),
+    Map(map::Args),
+    Schema(schema::Args),
+    Teardown(teardown::Args),
+}
+
+/// Where output goes, and how.
+struct Screen<'a> {
+    out: &'a mut dyn Write,
+    paint: Paint,
+    json: bool,
+}
+
+impl Screen<'_> {
+    /// A reply for programs, or `text` for people.
+    fn show(
+        &mut self,
+        reply: &serde_json::Value,
+        text: impl FnOnce() -> Result<String, Failure>,
+    ) -> Result<(), Failure> {
+        if self.json {
+            serde_json::to_writer_pretty(&mut *self.out, reply).map_err(io::Error::from)?;
+            writeln!(self.out)?;
+        } else {
+            write!(self.out, "{}", self.paint.glyphs(&text()?))?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command with the arguments, the output and the terminal of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = io::stdout().lock();
+    let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut screen = Screen { out: &mut out, paint: Paint::new(color), json: cli.json };
+    let result = run(&cli, &mut screen).and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
+    result.unwrap_or_else(|failure| {
+        if failure.is_closed_pipe() {
+            return ExitCode::SUCCESS;
+        }
+        if cli.json
+            && let Some(error) = failure.as_json()
+        {
+            // The reason is on standard error in any case, so a failure to say it here as well changes nothing.
+            let _ = writeln!(out, "{error}");
+        }
+        // Nothing is left to do when standard error fails.
+        let _ = writeln!(io::stderr(), "bulkhead: {failure}");
+        failure.exit()
+    })
+}
+
+fn run(cli: &Cli, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
+    let connect = || Client::connect(&cli.socket);
+    match &cli.command {
+        Command::Check(args) => Ok(check::run(args, screen.json, screen.out, screen.paint.colors())?),
+        Command::Schema(args) => Ok(schema::run(args, screen.json, screen.out, screen.paint.colors())?),
+        Command::Plan(args) => plan::run(args, connect, screen),
+        Command::Apply(args) => apply::run(args, connect, screen),
+        Command::Status(args) => status::run(args, connect, screen),
+        Command::Map(args) => map::run(args, connect, screen),
+        Command::Teardown(args) => teardown::run(args, connect, screen),
+    }
+}

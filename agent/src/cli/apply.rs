@@ -1,0 +1,141 @@
+//! `bulkhead apply`: make the host as the manifest says, one line a step.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::{Client, Screen, paint, plan, words};
+use crate::socket::{ApplyFailed, Summary};
+use crate::status::Done;
+
+/// Make the host as the manifest says; with --json, one JSON object a line
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Also do what would otherwise be kept and reported, such as destroy a guest that does not shut down
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(
+    args: &Args,
+    connect: impl FnOnce() -> Result<Client, Failure>,
+    screen: &mut Screen<'_>,
+) -> Result<ExitCode, Failure> {
+    work("Apply", args.force, connect, screen, |summary| match (summary.done, summary.generation) {
+        (0, _) => "Nothing to do: the host is as the manifest says.".to_owned(),
+        (_, Some(generation)) => format!("The host is as the manifest says, generation {generation}."),
+        (_, None) => "The host is as the manifest says.".to_owned(),
+    })
+}
+
+/// Calls a method that streams, shows each step as it ends, and then the verdict.
+pub(super) fn work(
+    method: &str,
+    force: bool,
+    connect: impl FnOnce() -> Result<Client, Failure>,
+    screen: &mut Screen<'_>,
+    verdict: impl FnOnce(&Summary) -> String,
+) -> Result<ExitCode, Failure> {
+    let result = connect()?.stream(method, &json!({ "force": force }), |reply| {
+        show(screen, &reply, || Ok(line(&words::typed(&reply["step"])?)))
+    });
+    match result {
+        Ok(reply) => {
+            show(screen, &reply, || {
+                let summary: Summary = words::typed(&reply["summary"])?;
+                Ok(format!("{}\n{}", verdict(&summary), account(&summary)))
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            if let (false, Failure::Refused { parameters, .. }) = (screen.json, &failure)
+                && let Ok(ApplyFailed { summary, .. }) = words::typed(parameters)
+            {
+                show(screen, parameters, || Ok(account(&summary)))?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// A reply in one line for programs, or text for people; at once, as the next may take long.
+fn show(screen: &mut Screen<'_>, reply: &Value, text: impl FnOnce() -> Result<String, Failure>) -> Result<(), Failure> {
+    if screen.json {
+        writeln!(screen.out, "{reply}")?;
+    } else {
+        write!(screen.out, "{}", screen.paint.glyphs(&text()?))?;
+    }
+    Ok(screen.out.flush()?)
+}
+
+fn line(done: &Done) -> String {
+    let mut text = format!("{} {:<6}  {}\n", paint::ended(done.outcome), done.phase.as_str(), done.text);
+    for line in words::wrap(done.why.as_deref().unwrap_or_default(), words::COLUMNS - 10) {
+        let _ = writeln!(text, "          {line}");
+    }
+    text
+}
+
+/// The numbers, what remains, and the notices.
+fn account(summary: &Summary) -> String {
+    let mut text = format!("{} done", summary.done);
+    for (number, word) in [(summary.failed, "failed"), (summary.skipped, "skipped")] {
+        if number > 0 {
+            let _ = write!(text, ", {number} {word}");
+        }
+    }
+    let _ = writeln!(text, " in {}.", words::duration(summary.duration_us));
+    if !summary.remaining.is_empty() {
+        let _ = write!(text, "\nStill to do:\n{}", plan::steps(&summary.remaining));
+    }
+    text + &plan::notices(&summary.notices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Ended, Phase, Step};
+    use bulkhead_types::Object;
+
+    #[test]
+    fn a_step_is_a_line_and_its_reason_stands_below() {
+        let done = Done {
+            phase: Phase::Links,
+            object: Object::Policy,
+            text: "link add br20 type bridge".to_owned(),
+            outcome: Ended::Failed,
+            why: Some(
+                "File exists: somebody else has a link of this name; rename it, or give the segment another bridge"
+                    .to_owned(),
+            ),
+        };
+        assert_eq!(
+            line(&done),
+            "\
+✗ links   link add br20 type bridge
+          File exists: somebody else has a link of this name; rename it, or give
+          the segment another bridge
+"
+        );
+    }
+
+    #[test]
+    fn the_account_names_what_remains() {
+        let step = Step { phase: Phase::Links, object: Object::Policy, text: "link add br20".to_owned() };
+        let summary = Summary {
+            done: 4,
+            failed: 1,
+            skipped: 2,
+            remaining: vec![step],
+            duration_us: 1_234_000,
+            ..Summary::default()
+        };
+        assert_eq!(
+            account(&summary),
+            "4 done, 1 failed, 2 skipped in 1.23 s.\n\nStill to do:\nlinks\n  link add br20\n"
+        );
+        assert_eq!(account(&Summary::default()), "0 done in 0 µs.\n");
+    }
+}

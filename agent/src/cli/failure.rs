@@ -1,0 +1,131 @@
+//! Why a command did not do what it was asked: in a sentence, with what to do, and as an exit status.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::words;
+use crate::socket::{ADMIN_GROUP, ApplyFailed, INTERFACE, ManifestInvalid, OBSERVE_GROUP, Why};
+
+/// The host or the manifest is not as it should be.
+pub(super) const NOT_SO: u8 = 1;
+/// Wrong usage, or a file or the terminal failed.
+pub(super) const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
+const NOT_PERMITTED: u8 = 4;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nobody answers at the socket.
+    Unreachable(PathBuf, io::Error),
+    /// The daemon closed the connection unread, or the socket's directory is closed to the caller.
+    NotPermitted(PathBuf),
+    /// The daemon answered with an error.
+    Refused { error: String, parameters: Value },
+    /// What came is not what the interface says.
+    Reply(String),
+    /// The connection broke while an answer was awaited.
+    Broken(io::Error),
+    /// Used in a way that does not work; the text says which way does.
+    Usage(String),
+    /// Standard output failed.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl Failure {
+    /// The reader of our output has seen enough.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    pub(super) fn exit(&self) -> ExitCode {
+        let code = match self {
+            Self::Unreachable(..) | Self::Broken(_) => UNREACHABLE,
+            Self::NotPermitted(_) => NOT_PERMITTED,
+            Self::Refused { error, .. } => match own(error) {
+                Some("PermissionDenied") => NOT_PERMITTED,
+                Some("Busy") => UNREACHABLE,
+                Some("ManifestInvalid" | "ApplyFailed") => NOT_SO,
+                _ => USAGE,
+            },
+            Self::Reply(_) | Self::Usage(_) | Self::Output(_) => USAGE,
+        };
+        ExitCode::from(code)
+    }
+
+    /// The daemon's own words, for `--json`.
+    pub(super) fn as_json(&self) -> Option<Value> {
+        match self {
+            Self::Refused { error, parameters } => Some(json!({ "error": error, "parameters": parameters })),
+            _ => None,
+        }
+    }
+}
+
+/// The name of an error of our own interface.
+fn own(error: &str) -> Option<&str> {
+    error.strip_prefix(INTERFACE)?.strip_prefix('.')
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(path, error) => write!(
+                f,
+                "cannot reach the daemon at {}: {error}\n  is it running? systemctl status bulkheadd.service bulkheadd.socket",
+                path.display()
+            ),
+            Self::NotPermitted(path) => write!(
+                f,
+                "the daemon at {} does not serve you\n  it serves root and members of group {ADMIN_GROUP}, and to look only, \
+                 members of group {OBSERVE_GROUP}\n  use sudo, or join one: sudo usermod -aG {OBSERVE_GROUP} YOU, and log in \
+                 again",
+                path.display()
+            ),
+            Self::Refused { error, parameters } => refused(f, error, parameters),
+            Self::Reply(why) => write!(
+                f,
+                "the daemon answered what this command does not understand: {why}\n  are both of one version? bulkhead \
+                 --version; systemctl restart bulkheadd"
+            ),
+            Self::Broken(error) => write!(
+                f,
+                "the connection to the daemon broke before it had answered: {error}\n  see journalctl -u bulkheadd"
+            ),
+            Self::Usage(text) => f.write_str(text),
+            Self::Output(error) => write!(f, "write the output: {error}"),
+        }
+    }
+}
+
+fn refused(f: &mut fmt::Formatter<'_>, error: &str, parameters: &Value) -> fmt::Result {
+    let why = words::typed::<Why>(parameters).map(|w| w.why);
+    match (own(error), why) {
+        (Some("ManifestInvalid"), _) => match words::typed::<ManifestInvalid>(parameters) {
+            Ok(invalid) => write!(
+                f,
+                "the manifest has {}; nothing was changed\n{}",
+                words::count(invalid.errors.len(), "error"),
+                invalid.drawn.trim_end()
+            ),
+            Err(_) => f.write_str("the manifest has errors; nothing was changed. See bulkhead check"),
+        },
+        (Some("ApplyFailed"), _) => match words::typed::<ApplyFailed>(parameters) {
+            Ok(failed) => f.write_str(&failed.why),
+            Err(_) => f.write_str("the host is not as the manifest says. See bulkhead status"),
+        },
+        (Some("PermissionDenied"), Ok(why)) => write!(f, "{why}\n  use sudo, or join group {ADMIN_GROUP}"),
+        (Some("Busy"), Ok(why)) => write!(f, "the daemon is busy: {why}"),
+        _ => write!(f, "the daemon refused: {} {}", words::clean(error), words::clean(&parameters.to_string())),
+    }
+}

@@ -1,0 +1,114 @@
+//! `bulkhead plan`: what an apply would write.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::failure::{Failure, NOT_SO};
+use super::{Client, Screen, paint, words};
+use crate::socket::Plan;
+use crate::status::Step;
+use bulkhead_types::Notice;
+
+/// Show what an apply would write; exit status 1 when that is anything
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(
+    _: &Args,
+    connect: impl FnOnce() -> Result<Client, Failure>,
+    screen: &mut Screen<'_>,
+) -> Result<ExitCode, Failure> {
+    let reply = connect()?.call("Plan", &json!({}))?;
+    let plan: Plan = words::typed(&reply)?;
+    screen.show(&reply, || Ok(draw(&plan)))?;
+    Ok(if plan.steps.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
+}
+
+fn draw(plan: &Plan) -> String {
+    let mut text = steps(&plan.steps);
+    if plan.steps.is_empty() {
+        text += "Nothing to do: the host is as the manifest says.\n";
+    } else {
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(text, "\n{}; bulkhead apply makes it so.", words::count(plan.steps.len(), "step"));
+    }
+    text + &notices(&plan.notices)
+}
+
+/// Steps under the name of their phase.
+pub(super) fn steps(steps: &[Step]) -> String {
+    let mut text = String::new();
+    let mut phase = None;
+    for step in steps {
+        if phase != Some(step.phase) {
+            let gap = if phase.is_some() { "\n" } else { "" };
+            let _ = writeln!(text, "{gap}{}", step.phase.as_str());
+            phase = Some(step.phase);
+        }
+        let _ = writeln!(text, "  {}", step.text);
+    }
+    text
+}
+
+/// Notices, wrapped, after an empty line; nothing when there are none.
+pub(super) fn notices(notices: &[Notice]) -> String {
+    let mut text = String::new();
+    for notice in notices {
+        let (sign, word) = paint::cause(notice.cause);
+        let _ = writeln!(text, "\n{sign} {}: {word}", notice.object);
+        for line in words::wrap(&notice.text, words::COLUMNS - 2) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Phase;
+    use bulkhead_types::{Cause, Object};
+
+    #[test]
+    fn a_plan_is_its_steps_under_their_phases_and_its_notices() {
+        let step = |phase, text: &str| Step { phase, object: Object::Policy, text: text.to_owned() };
+        let plan = Plan {
+            steps: vec![
+                step(Phase::Policy, "add table bridge bulkhead"),
+                step(Phase::Policy, "add chain bridge bulkhead forward"),
+                step(Phase::Links, "link add br20 type bridge"),
+            ],
+            notices: vec![Notice {
+                object: Object::Trunk("eth1".parse().unwrap()),
+                cause: Cause::Pending,
+                text:
+                    "there is no interface eth1; its segments are built when it comes, and nothing is lost until then"
+                        .to_owned(),
+            }],
+        };
+        assert_eq!(
+            draw(&plan),
+            "\
+policy
+  add table bridge bulkhead
+  add chain bridge bulkhead forward
+
+links
+  link add br20 type bridge
+
+3 steps; bulkhead apply makes it so.
+
+◐ trunk eth1: pending
+  there is no interface eth1; its segments are built when it comes, and nothing
+  is lost until then
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_plan_says_that_all_is_well() {
+        assert_eq!(draw(&Plan::default()), "Nothing to do: the host is as the manifest says.\n");
+    }
+}

@@ -1,0 +1,153 @@
+//! Parameters and replies of the interface, as serde sees them. The interface file says the same; a test compares.
+
+use std::borrow::Cow;
+
+use bulkhead_types::Notice;
+use serde::{Deserialize, Serialize};
+use varlink::Reply;
+
+use super::{INTERFACE, Refusal};
+use crate::manifest::Problems;
+use crate::status::{Problem, Step};
+
+/// Reply of `Plan`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What an apply would write, in its order.
+    pub steps: Vec<Step>,
+    /// What no step covers.
+    pub notices: Vec<Notice>,
+}
+
+/// How an apply or a teardown ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The generation that the host now follows; `None` after a teardown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Steps that were acknowledged.
+    pub done: u64,
+    /// Steps that were refused.
+    pub failed: u64,
+    /// Steps that were not tried.
+    pub skipped: u64,
+    /// Whether a second plan is empty.
+    pub verified: bool,
+    /// What a second plan would still write.
+    pub remaining: Vec<Step>,
+    /// What no step covers.
+    pub notices: Vec<Notice>,
+    /// From the request to the verified host, in microseconds.
+    pub duration_us: u64,
+}
+
+/// Error: the manifest's files cannot be applied.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ManifestInvalid {
+    /// Every error.
+    pub errors: Vec<Problem>,
+    /// The same, drawn with their lines for people.
+    pub drawn: String,
+}
+
+impl ManifestInvalid {
+    /// The errors among what is wrong with a manifest; warnings stop nothing.
+    #[must_use]
+    pub fn of(problems: &Problems) -> Self {
+        // The documented form of `Problems` as JSON has every field of `Problem`, and more.
+        let list = serde_json::to_value(problems).unwrap_or_default();
+        let errors = list.as_array().into_iter().flatten().filter(|entry| entry["level"] == "error");
+        let errors = errors.filter_map(|entry| Problem::deserialize(entry).ok()).collect();
+        Self { errors, drawn: problems.render(false) }
+    }
+}
+
+/// Error: the work was tried and did not succeed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ApplyFailed {
+    /// In one sentence, with what to do.
+    pub why: String,
+    /// How far it came.
+    pub summary: Summary,
+}
+
+/// Error with nothing but its reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// The reason, in one sentence.
+    pub why: String,
+}
+
+impl Refusal {
+    /// For `Busy`.
+    pub fn busy(why: impl Into<String>) -> Self {
+        Self::Busy(Why { why: why.into() })
+    }
+}
+
+/// Parameters of `Apply` and `Teardown`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Force {
+    pub(super) force: Option<bool>,
+}
+
+/// Parameters of the methods that have none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Parameters of `GetInterfaceDescription`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Interface {
+    pub(super) interface: String,
+}
+
+/// A reply with one named value.
+pub(super) fn one(name: &str, value: &impl Serialize) -> Reply {
+    match serde_json::to_value(value) {
+        Ok(value) => {
+            Reply::parameters(Some(serde_json::Value::Object([(name.to_owned(), value)].into_iter().collect())))
+        }
+        Err(error) => unserialisable(&error),
+    }
+}
+
+/// A reply whose parameters are the value itself.
+pub(super) fn all(value: &impl Serialize) -> Reply {
+    match serde_json::to_value(value) {
+        Ok(value) => Reply::parameters(Some(value)),
+        Err(error) => unserialisable(&error),
+    }
+}
+
+/// An error of our own interface.
+pub(super) fn error(name: &str, parameters: &impl Serialize) -> Reply {
+    match serde_json::to_value(parameters) {
+        Ok(value) => Reply::error(Cow::Owned(format!("{INTERFACE}.{name}")), Some(value)),
+        Err(error) => unserialisable(&error),
+    }
+}
+
+/// An error of `org.varlink.service`, with its one parameter.
+pub(super) fn standard(name: &str, parameter: &str, value: &str) -> Reply {
+    let parameters = serde_json::json!({ parameter: value });
+    Reply::error(Cow::Owned(format!("org.varlink.service.{name}")), Some(parameters))
+}
+
+/// None of our types has a map with keys that are not text, which is all that could fail; the peer gets an answer even so.
+fn unserialisable(error: &serde_json::Error) -> Reply {
+    Reply::error(
+        format!("{INTERFACE}.Busy"),
+        Some(serde_json::json!({ "why": format!("write the reply as JSON: {error}") })),
+    )
+}
+
+pub(super) fn refusal(refusal: &Refusal) -> Reply {
+    match refusal {
+        Refusal::ManifestInvalid(parameters) => error("ManifestInvalid", parameters),
+        Refusal::Failed(parameters) => error("ApplyFailed", parameters),
+        Refusal::Busy(parameters) => error("Busy", parameters),
+    }
+}

@@ -1,5 +1,5 @@
-//! The room against libvirt's own test driver: the real library, its XML parser and its events, in this process. What needs
-//! QEMU and a daemon is tested in a VM (`tests/libvirt.rs`).
+//! The room against libvirt's own test driver: the real library, its XML parser and its events, in this process. It has no
+//! QEMU, no daemon that can go, and no networks worth the name.
 
 use std::time::Duration;
 

@@ -1,9 +1,21 @@
 //! What the manifest wants of libvirt, what libvirt has, and which of it is ours.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bulkhead_types::{GuestName, IfName, Mac};
 use serde::Serialize;
+
+pub use super::definition::{Definition, DiskDefinition, NicDefinition};
+
+/// XML namespace of the ownership mark: a metadata element `owned` in it, whose attribute `name` is the object's own
+/// name. A copy of our domain under another name (`virt-clone` copies metadata) is thereby not ours.
+pub const NAMESPACE: &str = "https://bulkhead.example/xmlns/1";
+/// How long a guest that left the manifest may take to shut down before it is reported as kept.
+pub const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
+/// The least time between two starts of one guest, so that one that dies at once does not keep the host busy.
+pub const START_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Everything the manifest wants of libvirt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -84,6 +96,17 @@ pub enum Format {
     Qcow2,
 }
 
+impl Format {
+    /// libvirt's and QEMU's name of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
 /// A NIC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Nic {
@@ -93,4 +116,160 @@ pub struct Nic {
     pub mac: Mac,
     /// The bridge.
     pub bridge: IfName,
+}
+
+/// Everything libvirt has that the manifest could speak of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Observed {
+    /// Why libvirt cannot be asked; everything below is empty then.
+    pub down: Option<String>,
+    /// What libvirt can run here.
+    pub host: Host,
+    /// All storage pools.
+    pub pools: Vec<PoolFound>,
+    /// Names of declared pools whose directory is there.
+    pub directories: Vec<String>,
+    /// Of each declared pool that is active, by its name in the manifest: the capacity in bytes of each volume that a
+    /// declared disk names and that is there.
+    pub volumes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Of each declared encrypted pool that is not really on a dm-crypt mount, by its name: why not.
+    pub unsealed: BTreeMap<String, String>,
+    /// All networks by name.
+    pub networks: BTreeMap<String, NetworkFound>,
+    /// All domains by name.
+    pub domains: BTreeMap<String, DomainFound>,
+    /// What was asked of guests a short while ago.
+    pub recent: BTreeMap<GuestName, Recent>,
+}
+
+impl Observed {
+    /// What is known when libvirt cannot be asked.
+    #[must_use]
+    pub fn down(why: impl Into<String>) -> Self {
+        Self { down: Some(why.into()), ..Self::default() }
+    }
+
+    /// Our domains that run, with their uuid: what can be read back from the kernel.
+    pub fn running(&self) -> impl Iterator<Item = (GuestName, &str)> {
+        let ours = self.domains.iter().filter(|(_, domain)| domain.owned && domain.state == State::Running);
+        ours.filter_map(|(name, domain)| Some((name.parse().ok()?, domain.uuid.as_str())))
+    }
+}
+
+/// What libvirt can run here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// The domain type of new definitions: `kvm` where libvirt offers it, else `qemu`.
+    pub kind: String,
+    /// The machine type of new definitions; `None` leaves it to libvirt.
+    pub machine: Option<String>,
+}
+
+impl Host {
+    /// Whether guests run on the CPU itself and not under QEMU's emulation.
+    #[must_use]
+    pub fn accelerated(&self) -> bool {
+        self.kind == "kvm"
+    }
+}
+
+/// A storage pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PoolFound {
+    /// libvirt's name of it.
+    pub name: String,
+    /// Its directory; `None` where its volumes are no files.
+    pub path: Option<PathBuf>,
+    /// Whether volumes can be made and listed.
+    pub active: bool,
+    /// Whether libvirtd starts it by itself.
+    pub autostart: bool,
+}
+
+/// A libvirt network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NetworkFound {
+    /// Its identity; a definition with the same one replaces it.
+    pub uuid: String,
+    /// Whether it carries our mark under its own name.
+    pub owned: bool,
+    /// The definition that the next start uses.
+    pub definition: NetworkDefinition,
+    /// The definition that it runs with; `None` is inactive.
+    pub running: Option<NetworkDefinition>,
+    /// Whether it outlives its stop.
+    pub persistent: bool,
+    /// Whether libvirtd starts it by itself.
+    pub autostart: bool,
+}
+
+impl NetworkFound {
+    /// Whether it is the NAT network that libvirt's packages define, going by what it does; the name is the caller's to
+    /// compare.
+    #[must_use]
+    pub fn is_nat(&self) -> bool {
+        !self.owned && self.definition.forward.as_deref() == Some("nat")
+    }
+}
+
+/// What we say of a libvirt network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NetworkDefinition {
+    /// `bridge`, `nat`, ...; `None` is an isolated network.
+    pub forward: Option<String>,
+    /// The bridge it names.
+    pub bridge: Option<String>,
+}
+
+impl NetworkDefinition {
+    /// The definition of a network that only names one of our bridges.
+    #[must_use]
+    pub fn of(network: &Network) -> Self {
+        Self { forward: Some("bridge".to_owned()), bridge: Some(network.bridge.to_string()) }
+    }
+}
+
+/// A domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DomainFound {
+    /// Its identity; a definition with the same one replaces it.
+    pub uuid: String,
+    /// Whether it carries our mark under its own name.
+    pub owned: bool,
+    /// What it does.
+    pub state: State,
+    /// The definition that the next start uses.
+    pub definition: Definition,
+    /// The definition that it runs with; `None` is inactive.
+    pub running: Option<Definition>,
+    /// Whether it outlives its stop.
+    pub persistent: bool,
+    /// Whether libvirtd starts it by itself; never wanted.
+    pub autostart: bool,
+}
+
+/// What a domain does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It runs.
+    Running,
+    /// It does not run.
+    ShutOff,
+    /// It exists as a process and does not run; the text is libvirt's reason.
+    Paused(&'static str),
+    /// It is on its way down, or crashed and kept for a dump, or asleep.
+    Other(&'static str),
+}
+
+/// What was asked of a guest a short while ago. Not truth, only patience: a restart of the daemon forgets it, and then
+/// asks once more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Recent {
+    /// How long ago its start was asked, where that is less than [`START_INTERVAL`].
+    pub started: Option<Duration>,
+    /// Why that start failed.
+    pub failure: Option<String>,
+    /// How long ago its shutdown was asked.
+    pub shut_down: Option<Duration>,
 }

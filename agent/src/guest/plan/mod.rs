@@ -1,0 +1,77 @@
+//! What to call of libvirt so that it equals the manifest. Pure: no I/O, no clock.
+
+mod domains;
+mod networks;
+mod pools;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bulkhead_types::{Cause, GuestName, Notice, Object};
+use serde::Serialize;
+
+pub(super) use networks::DEFAULT;
+
+use super::model::{Desired, Observed};
+use super::step::Step;
+
+/// The writes that make libvirt equal the manifest, in their order, and what no write mends.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// The writes.
+    pub steps: Vec<Step>,
+    /// What a person should know.
+    pub notices: Vec<Notice>,
+}
+
+impl Plan {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    fn notice(&mut self, object: Object, cause: Cause, text: impl Into<String>) {
+        self.notices.push(Notice { object, cause, text: text.into() });
+    }
+}
+
+/// What the agent knows beyond the manifest and libvirt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Guests whose earlier phases failed, with the reason: they are prepared, and not started.
+    pub blocked: BTreeMap<GuestName, String>,
+    /// Whether a guest that left the manifest and does not shut down in [`super::model::SHUTDOWN_PATIENCE`] is destroyed.
+    pub force: bool,
+}
+
+/// Plans the way from what was observed to what the manifest says.
+///
+/// The order, and why: pools hold volumes, volumes and networks are what a domain names, a domain is started only when
+/// everything it names is there. What leaves the manifest goes last, so that it never delays what comes.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed, given: &Given) -> Plan {
+    let mut plan = Plan::default();
+    if let Some(why) = &observed.down {
+        let text = format!("waits for libvirt: {why}");
+        for object in objects(desired) {
+            plan.notice(object, Cause::Pending, text.clone());
+        }
+        return plan;
+    }
+    let pools = pools::plan(desired, observed, &mut plan);
+    domains::volumes(desired, observed, &pools, &mut plan);
+    networks::plan(desired, observed, &mut plan);
+    domains::plan(desired, observed, given, &pools, &mut plan);
+    networks::leave(desired, observed, &mut plan);
+    domains::leave(desired, observed, given, &mut plan);
+    plan
+}
+
+fn objects(desired: &Desired) -> impl Iterator<Item = Object> {
+    let pools = desired.pools.iter().map(|pool| Object::Pool(pool.name.clone()));
+    let networks = desired.networks.iter().map(|network| Object::Network(network.name.clone()));
+    let guests = desired.guests.iter().map(|guest| Object::Guest(guest.name.clone()));
+    pools.chain(networks).chain(guests)
+}

@@ -1,0 +1,163 @@
+//! What the `virt` crate lacks: lifecycle events of domains, networks and pools, and the callback of a closed
+//! connection; and the one registration of a descriptor that tokio calls unsafe.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use virt::connect::Connect;
+use virt::sys;
+
+/// Waits for urgent events of a file.
+///
+/// # Errors
+/// The runtime cannot wait for this kind of file.
+pub(super) fn urgent(file: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: a `File` gives the same descriptor for as long as it lives, and the `AsyncFd` owns it until then.
+    Ok(unsafe { AsyncFd::register_with_interest(file, Interest::PRIORITY) }?)
+}
+
+/// Who is told, on the thread of libvirt's event loop. Both must return at once and must not call libvirt.
+pub(super) trait Listener: Send + Sync + 'static {
+    /// Something in libvirt changed.
+    fn changed(&self);
+    /// The connection is gone.
+    fn closed(&self);
+}
+
+/// The callbacks of one connection, by libvirt's numbers. libvirt keeps the connection alive while they exist, so they are
+/// given back before it is closed.
+#[derive(Debug, Default)]
+pub(super) struct Subscription {
+    domain: Option<i32>,
+    network: Option<i32>,
+    pool: Option<i32>,
+    closed: bool,
+}
+
+/// Registers `listener` for whatever this connection's driver can tell. A driver that cannot (libvirt's test driver knows
+/// no closed connection) leaves that part out: the timer still looks.
+///
+/// The event loop must run ([`virt::event`]), or libvirt refuses.
+pub(super) fn subscribe<L: Listener>(connect: &Connect, listener: &Arc<L>) -> Subscription {
+    let conn = connect.as_ptr();
+    // SAFETY: a function pointer is cast to libvirt's generic callback type, as its API asks (VIR_DOMAIN_EVENT_CALLBACK);
+    // for VIR_DOMAIN_EVENT_ID_LIFECYCLE libvirt calls it with exactly the arguments of virConnectDomainEventCallback.
+    let on_domain: sys::virConnectDomainEventGenericCallback =
+        unsafe { std::mem::transmute(on_domain::<L> as *const ()) };
+    // SAFETY: as above, for VIR_NETWORK_EVENT_ID_LIFECYCLE and virConnectNetworkEventLifecycleCallback.
+    let on_network: sys::virConnectNetworkEventGenericCallback =
+        unsafe { std::mem::transmute(on_network::<L> as *const ()) };
+    // SAFETY: as above, for VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE and virConnectStoragePoolEventLifecycleCallback.
+    let on_pool: sys::virConnectStoragePoolEventGenericCallback =
+        unsafe { std::mem::transmute(on_pool::<L> as *const ()) };
+    let lifecycle = sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE as i32;
+    // SAFETY: `conn` is open; null means every domain; `opaque` owns a reference that `release` gives back.
+    let domain = registered::<L>(listener, |opaque| unsafe {
+        let any = std::ptr::null_mut();
+        sys::virConnectDomainEventRegisterAny(conn, any, lifecycle, on_domain, opaque, Some(release::<L>))
+    });
+    let lifecycle = sys::VIR_NETWORK_EVENT_ID_LIFECYCLE as i32;
+    // SAFETY: as for domains.
+    let network = registered::<L>(listener, |opaque| unsafe {
+        let any = std::ptr::null_mut();
+        sys::virConnectNetworkEventRegisterAny(conn, any, lifecycle, on_network, opaque, Some(release::<L>))
+    });
+    let lifecycle = sys::VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE as i32;
+    // SAFETY: as for domains.
+    let pool = registered::<L>(listener, |opaque| unsafe {
+        let any = std::ptr::null_mut();
+        sys::virConnectStoragePoolEventRegisterAny(conn, any, lifecycle, on_pool, opaque, Some(release::<L>))
+    });
+    // SAFETY: as for domains.
+    let closed = registered::<L>(listener, |opaque| unsafe {
+        sys::virConnectRegisterCloseCallback(conn, Some(on_close::<L>), opaque, Some(release::<L>))
+    });
+    Subscription { domain, network, pool, closed: closed.is_some() }
+}
+
+/// Gives the callbacks back. On a connection that is gone libvirt forgets them without asking the daemon.
+pub(super) fn unsubscribe<L: Listener>(connect: &Connect, subscription: &Subscription) {
+    let conn = connect.as_ptr();
+    // SAFETY: `conn` is still referenced, and each number is one that this connection gave out and that is given back once,
+    // since the caller drops the subscription after this. A failure leaves the callback registered, which is safe: it owns
+    // what it points to.
+    unsafe {
+        if let Some(id) = subscription.domain {
+            sys::virConnectDomainEventDeregisterAny(conn, id);
+        }
+        if let Some(id) = subscription.network {
+            sys::virConnectNetworkEventDeregisterAny(conn, id);
+        }
+        if let Some(id) = subscription.pool {
+            sys::virConnectStoragePoolEventDeregisterAny(conn, id);
+        }
+        if subscription.closed {
+            sys::virConnectUnregisterCloseCallback(conn, Some(on_close::<L>));
+        }
+    }
+}
+
+/// Hands a reference to libvirt; `None` where it refused. libvirt does not say whether it released the reference of a call
+/// that it refused, so that one is never reclaimed: a few bytes for each connection at most.
+fn registered<L: Listener>(listener: &Arc<L>, register: impl FnOnce(*mut libc::c_void) -> i32) -> Option<i32> {
+    let opaque = Arc::into_raw(Arc::clone(listener)).cast_mut().cast();
+    let number = register(opaque);
+    (number >= 0).then_some(number)
+}
+
+extern "C" fn release<L: Listener>(opaque: *mut libc::c_void) {
+    // SAFETY: libvirt hands back, once, the pointer that `registered` made by `Arc::into_raw`.
+    drop(unsafe { Arc::<L>::from_raw(opaque.cast_const().cast()) });
+}
+
+/// The listener behind a callback's pointer.
+///
+/// # Safety
+/// `opaque` is what [`registered`] handed to libvirt, and libvirt has not released it: it does so only after the last call.
+unsafe fn listener<'a, L: Listener>(opaque: *mut libc::c_void) -> &'a L {
+    // SAFETY: the caller's promise; the reference that libvirt holds keeps it alive.
+    unsafe { &*opaque.cast_const().cast::<L>() }
+}
+
+extern "C" fn on_domain<L: Listener>(
+    _: sys::virConnectPtr,
+    _: sys::virDomainPtr,
+    _: libc::c_int,
+    _: libc::c_int,
+    opaque: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: libvirt calls with the pointer it was given.
+    unsafe { listener::<L>(opaque) }.changed();
+    0
+}
+
+extern "C" fn on_network<L: Listener>(
+    _: sys::virConnectPtr,
+    _: sys::virNetworkPtr,
+    _: libc::c_int,
+    _: libc::c_int,
+    opaque: *mut libc::c_void,
+) {
+    // SAFETY: libvirt calls with the pointer it was given.
+    unsafe { listener::<L>(opaque) }.changed();
+}
+
+extern "C" fn on_pool<L: Listener>(
+    _: sys::virConnectPtr,
+    _: sys::virStoragePoolPtr,
+    _: libc::c_int,
+    _: libc::c_int,
+    opaque: *mut libc::c_void,
+) {
+    // SAFETY: libvirt calls with the pointer it was given.
+    unsafe { listener::<L>(opaque) }.changed();
+}
+
+extern "C" fn on_close<L: Listener>(_: sys::virConnectPtr, _: libc::c_int, opaque: *mut libc::c_void) {
+    // SAFETY: libvirt calls with the pointer it was given.
+    unsafe { listener::<L>(opaque) }.closed();
+}

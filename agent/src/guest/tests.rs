@@ -1,0 +1,157 @@
+//! The room against libvirt's own test driver: the real library, its XML parser and its events, in this process. It has no
+//! QEMU, no daemon that can go, and no networks worth the name.
+
+use std::time::Duration;
+
+use bulkhead_types::Outcome;
+use virt::domain::Domain;
+use virt::storage_pool::StoragePool;
+
+use super::error::Refused as _;
+use super::model::{Desired, Guest, Observed, State};
+use super::{Error, Given, Libvirt, Plan, plan, samples};
+
+/// Without networks: the test driver keeps only one definition of each, and refuses the question for the inactive one.
+fn desired() -> Desired {
+    Desired { networks: Vec::new(), ..samples::desired() }
+}
+
+/// A test host of its own: `test:///default` is one for the whole process.
+async fn libvirt(name: &str) -> Libvirt {
+    let file = std::env::temp_dir().join(format!("bulkhead-{}-{name}.xml", std::process::id()));
+    std::fs::write(&file, "<node><cpu><nodes>1</nodes></cpu></node>").unwrap();
+    let libvirt = Libvirt::open(&format!("test://{}", file.display())).unwrap();
+    let mut watch = libvirt.watch().unwrap();
+    while libvirt.down().is_some() {
+        tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
+    }
+    std::fs::remove_file(file).unwrap();
+    libvirt
+}
+
+async fn apply(libvirt: &Libvirt, desired: &Desired) -> (Observed, Plan) {
+    let observed = libvirt.observe(desired).await.unwrap();
+    let plan = plan(desired, &observed, &Given::default());
+    let report = libvirt.apply(&plan, &mut |_, _| {}).await;
+    assert!(report.steps.iter().all(|(_, outcome)| *outcome == Outcome::Done), "{report:?}");
+    (libvirt.observe(desired).await.unwrap(), plan)
+}
+
+async fn again(libvirt: &Libvirt, desired: &Desired) -> Vec<String> {
+    let observed = libvirt.observe(desired).await.unwrap();
+    plan(desired, &observed, &Given::default()).steps.iter().map(ToString::to_string).collect()
+}
+
+async fn define(libvirt: &Libvirt, xml: String) {
+    let define =
+        move |connect: &virt::connect::Connect| Domain::define_xml(connect, &xml).map(drop).refused("define", "");
+    libvirt.call(Duration::from_secs(5), define).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_libvirt_becomes_what_the_manifest_says_and_stays_so() {
+    let (libvirt, desired) = (libvirt("empty").await, desired());
+    let (observed, _) = apply(&libvirt, &desired).await;
+    let domain = &observed.domains["example"];
+    assert!(domain.owned && domain.persistent && !domain.autostart);
+    assert_eq!(domain.state, State::Running);
+    assert_eq!(observed.running().count(), 1);
+    assert_eq!(again(&libvirt, &desired).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_somebody_edits_is_mended() {
+    let (libvirt, desired) = (libvirt("edit").await, desired());
+    let (observed, _) = apply(&libvirt, &desired).await;
+    let uuid = observed.domains["example"].uuid.clone();
+    let edit = |connect: &virt::connect::Connect| {
+        let domain = Domain::lookup_by_name(connect, "example").refused("find", "")?;
+        let xml = domain.get_xml_desc(virt::sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml", "")?;
+        Domain::define_xml(connect, &xml.replace("br20", "virbr0")).refused("define", "")?;
+        domain.set_autostart(true).refused("autostart", "")?;
+        StoragePool::lookup_by_name(connect, "default").and_then(|pool| pool.destroy()).refused("pool-destroy", "")
+    };
+    libvirt.call(Duration::from_secs(5), edit).await.unwrap();
+    let (observed, plan) = apply(&libvirt, &desired).await;
+    let steps: Vec<_> = plan.steps.iter().map(|step| step.to_string().split(" (").next().unwrap().to_owned()).collect();
+    let mended = ["define example anew", "autostart --disable example"];
+    assert_eq!(steps[steps.len() - 2..], mended, "{steps:?}");
+    assert_eq!(observed.domains["example"].uuid, uuid);
+    assert_eq!(again(&libvirt, &desired).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_foreign_domain_of_the_same_name_is_left_alone_and_one_under_another_name_too() {
+    let (libvirt, desired) = (libvirt("foreign").await, desired());
+    let foreign = |name: &str| {
+        format!("<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>")
+    };
+    define(&libvirt, foreign("example")).await;
+    define(&libvirt, foreign("other")).await;
+    let before = libvirt.observe(&desired).await.unwrap().domains;
+    let (observed, plan) = apply(&libvirt, &desired).await;
+    assert_eq!(observed.domains, before);
+    assert!(plan.notices.iter().any(|notice| notice.cause == bulkhead_types::Cause::Clash), "{plan:?}");
+}
+
+#[tokio::test]
+async fn a_step_that_is_refused_skips_the_later_ones_of_its_object_only() {
+    let (libvirt, mut desired) = (libvirt("refused").await, desired());
+    desired.guests.push(Guest { disks: Vec::new(), nics: Vec::new(), ..samples::guest("bare") });
+    let observed = libvirt.observe(&desired).await.unwrap();
+    let mut plan = plan(&desired, &observed, &Given::default());
+    for step in &mut plan.steps {
+        if let super::Step::DefinePool { xml, .. } = step {
+            "<pool>".clone_into(xml);
+        }
+    }
+    let report = libvirt.apply(&plan, &mut |_, _| {}).await;
+    for (step, outcome) in &report.steps {
+        let text = step.to_string();
+        match outcome {
+            Outcome::Failed(why) => {
+                assert_eq!(text, "pool-define default");
+                assert!(why.starts_with("cannot pool-define default: "), "{why}");
+            }
+            Outcome::Skipped(why) => {
+                assert!(!text.contains("bare"), "{text}");
+                assert!(why.ends_with("` failed"), "{why}");
+            }
+            Outcome::Done => assert!(text.contains("bare"), "{text}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_made_by_somebody_else_wakes() {
+    let libvirt = libvirt("wake").await;
+    let mut watch = libvirt.watch().unwrap();
+    define(&libvirt, "<domain type='test'><name>x</name><memory>1</memory><os><type>hvm</type></os></domain>".into())
+        .await;
+    tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_libvirt_that_is_absent_is_an_observation_at_once() {
+    let libvirt = Libvirt::open("qemu+unix:///system?socket=/nonexistent/libvirt-sock").unwrap();
+    let mut watch = libvirt.watch().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
+    let observed = libvirt.observe(&desired()).await.unwrap();
+    assert!(observed.down.unwrap().starts_with("cannot connect qemu+unix:///system"));
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_given_up_and_later_ones_do_not_wait() {
+    let libvirt = libvirt("hang").await;
+    let slow = |_: &virt::connect::Connect| {
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(())
+    };
+    let late = libvirt.call(Duration::from_millis(50), slow).await;
+    assert!(matches!(late, Err(Error::Late(_))));
+    let begun = std::time::Instant::now();
+    assert!(libvirt.observe(&desired()).await.unwrap().down.is_some());
+    assert!(begun.elapsed() < Duration::from_millis(300));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(libvirt.observe(&desired()).await.unwrap().down, None);
+}

@@ -1,0 +1,257 @@
+//! The connection to libvirt, and the two threads on which everything about it happens.
+//!
+//! libvirt's calls block, and a frozen daemon blocks them for as long as it likes. So one worker thread makes them all, and
+//! whoever asks waits for the answer with a deadline. A second thread runs the event loop of libvirt's library, without
+//! which there are no events, no keepalive, and no way out of a call to a frozen daemon.
+//!
+//! The worker also keeps the connection: it opens it, and opens it again when it is lost, by itself. Nobody ever waits for
+//! that; while there is no connection every call says so at once.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use virt::connect::Connect;
+
+use super::error::{Error, Refused as _};
+use super::patience::Patience;
+use super::sys::{self, Subscription};
+use super::watch::Watch;
+
+/// The libvirt of this host.
+pub const SYSTEM: &str = "qemu:///system";
+/// Seconds between two keepalive messages, and how many may stay without an answer: a frozen daemon is given up after 20 s.
+const KEEPALIVE: (i32, u32) = (5, 3);
+/// The first and the longest wait between two attempts to open the connection. An attempt without a socket takes less than
+/// a millisecond, so that two seconds are soon enough and cost nothing.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+type Job = Box<dyn FnOnce(&Connect) + Send>;
+
+enum Message {
+    Run(Job),
+    /// The connection may be gone.
+    Look,
+    Stop,
+}
+
+/// libvirt, as the agent knows it. Cheap to make; the connection comes by itself.
+#[derive(Debug)]
+pub struct Libvirt {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the agent's, the worker's and the event loop's threads share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    messages: Sender<Message>,
+    /// Wakes the [`Watch`].
+    pub(super) changed: Notify,
+    /// Why there is no connection.
+    down: Mutex<Option<String>>,
+    /// A call did not end in time and still keeps the worker.
+    stuck: AtomicBool,
+    /// Whether mounts decide about any pool.
+    pub(super) mounts_matter: AtomicBool,
+    pub(super) patience: Patience,
+}
+
+impl sys::Listener for Shared {
+    fn changed(&self) {
+        self.changed.notify_one();
+    }
+
+    fn closed(&self) {
+        // The worker is the only one that says up or down, so that the two never cross.
+        let _ = self.messages.send(Message::Look);
+    }
+}
+
+impl Libvirt {
+    /// Starts the threads, and with them the first attempt to connect to `uri` ([`SYSTEM`], or libvirt's test driver).
+    ///
+    /// # Errors
+    /// No thread could be started, or libvirt's event loop could not be registered. That libvirt is absent is no error.
+    pub fn open(uri: &str) -> Result<Self, Error> {
+        event_loop()?;
+        let (messages, inbox) = channel();
+        let shared = Arc::new(Shared {
+            messages,
+            changed: Notify::new(),
+            down: Mutex::new(Some("the connection is being opened".to_owned())),
+            stuck: AtomicBool::new(false),
+            mounts_matter: AtomicBool::new(false),
+            patience: Patience::default(),
+        });
+        let worker = Worker { uri: uri.to_owned(), shared: Arc::clone(&shared), link: None, wait: BACKOFF.0 };
+        let thread = std::thread::Builder::new().name("libvirt".to_owned());
+        thread.spawn(move || worker.run(&inbox)).map_err(Error::Thread)?;
+        Ok(Self { shared })
+    }
+
+    /// A source of wakes. Of several, each event wakes one.
+    ///
+    /// # Errors
+    /// `/proc/self/mountinfo` could not be watched.
+    pub fn watch(&self) -> Result<Watch, Error> {
+        Watch::open(Arc::clone(&self.shared))
+    }
+
+    /// Why there is no connection to libvirt right now; `None` when there is one.
+    #[must_use]
+    pub fn down(&self) -> Option<String> {
+        self.shared.down.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes calls on the worker's thread.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        calls: impl FnOnce(&Connect) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if let Some(why) = self.down() {
+            return Err(Error::Down(why));
+        }
+        if self.shared.stuck.load(Ordering::Acquire) {
+            return Err(Error::Down("it does not answer an earlier call".to_owned()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connect| {
+            // Nobody waits any more: a write that comes minutes late would surprise.
+            if !reply.is_closed() {
+                let _ = reply.send(calls(connect).map_err(|error| or_down(connect, error)));
+            }
+        });
+        let lost = || Error::Down("the connection was lost during the call".to_owned());
+        self.shared.messages.send(Message::Run(job)).map_err(|_| lost())?;
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(lost())),
+            Err(_) => {
+                self.shared.stuck.store(true, Ordering::Release);
+                Err(Error::Late(deadline))
+            }
+        }
+    }
+}
+
+impl Drop for Libvirt {
+    fn drop(&mut self) {
+        let _ = self.shared.messages.send(Message::Stop);
+    }
+}
+
+/// A refusal by a connection that is gone says nothing of the object.
+fn or_down(connect: &Connect, error: Error) -> Error {
+    if connect.is_alive().unwrap_or(false) { error } else { Error::Down(error.line()) }
+}
+
+/// Registers the event loop of libvirt's library and runs it, once a process: before the first connection, or that
+/// connection has neither events nor keepalive.
+fn event_loop() -> Result<(), Error> {
+    static LOOP: OnceLock<Result<(), String>> = OnceLock::new();
+    let run = || {
+        // The library prints every error to stderr otherwise; each is in our own log already.
+        virt::error::clear_error_callback();
+        virt::event::event_register_default_impl().map_err(|error| error.message().to_owned())?;
+        let thread = std::thread::Builder::new().name("libvirt-events".to_owned());
+        let turn = || {
+            loop {
+                if let Err(error) = virt::event::event_run_default_impl() {
+                    tracing::error!(error = error.message(), "libvirt's event loop failed a turn");
+                    std::thread::sleep(BACKOFF.0);
+                }
+            }
+        };
+        thread.spawn(turn).map(drop).map_err(|error| error.to_string())
+    };
+    LOOP.get_or_init(run).clone().map_err(Error::EventLoop)
+}
+
+struct Worker {
+    uri: String,
+    shared: Arc<Shared>,
+    link: Option<Link>,
+    wait: Duration,
+}
+
+struct Link {
+    connect: Connect,
+    subscription: Subscription,
+}
+
+impl Worker {
+    fn run(mut self, inbox: &Receiver<Message>) {
+        let mut next = Instant::now();
+        loop {
+            if self.link.as_ref().is_some_and(|link| !link.connect.is_alive().unwrap_or(false)) {
+                tracing::warn!(uri = self.uri, "libvirt closed the connection");
+                self.close("it closed the connection");
+                next = Instant::now();
+            }
+            if self.link.is_none() && Instant::now() >= next {
+                self.open();
+                next = Instant::now() + self.wait;
+            }
+            let message = match &self.link {
+                Some(_) => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => inbox.recv_timeout(next.saturating_duration_since(Instant::now())),
+            };
+            match message {
+                Ok(Message::Run(job)) => self.work(job),
+                Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close("the agent ends"),
+            }
+        }
+    }
+
+    fn work(&self, job: Job) {
+        if let Some(link) = &self.link {
+            // The `virt` crate panics where freeing an object fails; that ends this job and not libvirt for good.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| job(&link.connect))).is_err() {
+                tracing::error!("a call of libvirt panicked");
+            }
+        }
+        self.shared.stuck.store(false, Ordering::Release);
+    }
+
+    fn open(&mut self) {
+        match Connect::open(Some(&self.uri)).refused("connect", &self.uri) {
+            Ok(connect) => {
+                // libvirt's test driver has no daemon that could freeze, and refuses.
+                if let Err(error) = connect.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1) {
+                    tracing::debug!(error = error.message(), "no keepalive");
+                }
+                let subscription = sys::subscribe(&connect, &self.shared);
+                self.link = Some(Link { connect, subscription });
+                self.wait = BACKOFF.0;
+                tracing::info!(uri = self.uri, "connected to libvirt");
+                self.say(None);
+            }
+            Err(error) => {
+                self.wait = (self.wait * 2).min(BACKOFF.1);
+                self.say(Some(error.line()));
+            }
+        }
+    }
+
+    fn close(&mut self, why: &str) {
+        if let Some(Link { mut connect, subscription }) = self.link.take() {
+            sys::unsubscribe::<Shared>(&connect, &subscription);
+            if let Err(error) = connect.close() {
+                tracing::warn!(error = error.message(), "cannot close the connection to libvirt");
+            }
+        }
+        self.say(Some(why.to_owned()));
+    }
+
+    /// Says whether there is a connection, and wakes whoever watches when that is news.
+    fn say(&self, why: Option<String>) {
+        let old = std::mem::replace(&mut *self.shared.down.lock().unwrap_or_else(PoisonError::into_inner), why.clone());
+        if old != why {
+            self.shared.changed.notify_one();
+        }
+    }
+}

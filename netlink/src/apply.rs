@@ -5,11 +5,10 @@ mod sysctl;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 
-use bulkhead_types::{Object, Outcome, Report, Step as _};
+use bulkhead_types::{Object, Outcome, Report, Step as _, chain};
 
-use crate::error::{Error, Refused};
+use crate::error::Refused;
 use crate::plan::Plan;
 use crate::socket::{CHUNK, Kernel, Message};
 use crate::step::Step;
@@ -126,7 +125,7 @@ impl Kernel {
     async fn acks(&mut self, messages: Vec<Message>) -> (Vec<Result<(), No>>, Option<String>) {
         let answers = self.request(messages).await;
         let ends = answers.acks.into_iter().map(|ack| ack.map_or(Err(No::Unknown), |ack| ack.map_err(No::Refused)));
-        (ends.collect(), answers.broken.as_ref().map(chain))
+        (ends.collect(), answers.broken.as_ref().map(|error| chain(error)))
     }
 }
 
@@ -163,8 +162,4 @@ fn forgive_absence(end: &mut Result<(), No>) {
     if matches!(end, Err(No::Refused(refused)) if refused.errno == libc::ENODEV) {
         *end = Ok(());
     }
-}
-
-fn chain(error: &Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

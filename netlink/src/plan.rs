@@ -9,27 +9,12 @@ mod stale;
 mod tests;
 
 use bulkhead_types::{Cause, IfName, Notice, Object};
-use serde::Serialize;
 
 use crate::model::{Desired, Observed};
 use crate::step::Step;
 
-/// The missing writes, in the order in which they have to happen, and what no write mends.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Plan {
-    /// The writes.
-    pub steps: Vec<Step>,
-    /// What a person should know.
-    pub notices: Vec<Notice>,
-}
-
-impl Plan {
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-}
+/// What is missing between links as desired and as observed.
+pub type Plan = bulkhead_types::Plan<Step>;
 
 /// Says which writes make the links so. Teardown is the plan towards [`Desired::default`].
 #[must_use]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_types::{Object, Outcome, Report, Step as _};
+use bulkhead_types::{Object, Outcome, Report, Step as _, chain};
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::plan::{Plan, Step};
 use crate::systemd::Systemd;
 use crate::unit;

@@ -108,15 +108,3 @@ pub enum Error {
         required: u64,
     },
 }
-
-/// An error and all its causes in one line, for an outcome.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}

@@ -62,22 +62,8 @@ fn write_property(f: &mut fmt::Formatter<'_>, (name, value): (&str, Option<u64>)
     }
 }
 
-/// The calls in their order, and what none of them mends.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Plan {
-    /// What to do.
-    pub steps: Vec<Step>,
-    /// What a person should know.
-    pub notices: Vec<Notice>,
-}
-
-impl Plan {
-    /// Whether there is nothing to do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-}
+/// The calls of systemd that are missing.
+pub type Plan = bulkhead_types::Plan<Step>;
 
 /// Plans the calls that give every guest its slice with its limits, and take away the slices of guests that have left.
 #[must_use]

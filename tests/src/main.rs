@@ -7,10 +7,10 @@ mod deps;
 mod host;
 mod package;
 
-use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bulkhead_types::chain;
 use clap::{Parser, Subcommand};
 
 /// Tests of Bulkhead.
@@ -36,7 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Deps => deps::install().map(|()| true).map_err(|e| e.to_string()),
+        Command::Deps => deps::install().map(|()| true).map_err(|e| chain(&e)),
         Command::Package => package(),
         Command::Test { filter } => test(filter.as_deref()),
     };
@@ -52,25 +52,17 @@ fn main() -> ExitCode {
 
 /// Builds the package and prints where it is.
 fn package() -> Result<bool, String> {
-    deps::install().map_err(|e| e.to_string())?;
+    deps::install().map_err(|e| chain(&e))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let built = package::build(root, &|line| println!("{line}")).map_err(|e| chain(&e))?;
     println!("{}", built.display());
     Ok(true)
 }
 
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
-    }
-}
-
 /// Runs everything; whether all passed and at least one ran.
 fn test(filter: Option<&str>) -> Result<bool, String> {
-    deps::install().map_err(|e| e.to_string())?;
-    let ran = host::run(filter).map_err(|e| e.to_string())?;
+    deps::install().map_err(|e| chain(&e))?;
+    let ran = host::run(filter).map_err(|e| chain(&e))?;
     if ran.count.passed + ran.count.failed == 0 {
         println!("no test ran: check the filter, or build errors above");
     }

@@ -1,5 +1,4 @@
 //! Builds the Debian package, the one thing that a host, and the lab, installs.
-#![allow(clippy::disallowed_methods)] // The lab runs cargo and Debian's tools; only the product runs no other program.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};

@@ -10,5 +10,5 @@ mod vlan;
 
 pub use mac::{Mac, MacError};
 pub use name::{GuestName, IfName, NameError};
-pub use report::{Cause, Notice, Object, Outcome, Report, Step};
+pub use report::{Cause, Notice, Object, Outcome, Plan, Report, Step, chain};
 pub use vlan::{VlanId, VlanIdError};

@@ -1,5 +1,6 @@
 //! What every room says of its work: the objects that steps belong to, how each step ended, what the plan could not cover.
 
+use std::error::Error;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,34 @@ pub trait Step: fmt::Display + Serialize {
     fn object(&self) -> Object;
 }
 
+/// The writes that are missing between desired and observed, and what no write mends: what each room's `plan` returns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan<S> {
+    /// The writes, in the order in which they have to happen.
+    pub steps: Vec<S>,
+    /// What a person should know.
+    pub notices: Vec<Notice>,
+}
+
+impl<S> Plan<S> {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Adds what a person should know.
+    pub fn notice(&mut self, object: Object, cause: Cause, text: impl Into<String>) {
+        self.notices.push(Notice { object, cause, text: text.into() });
+    }
+}
+
+impl<S> Default for Plan<S> {
+    fn default() -> Self {
+        Self { steps: Vec::new(), notices: Vec::new() }
+    }
+}
+
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome", content = "why")]
@@ -56,6 +85,18 @@ pub enum Outcome {
     Failed(String),
     /// It was not tried, because of an earlier failure that the text names.
     Skipped(String),
+}
+
+/// An error and all its causes in one line, as [`Outcome::Failed`] carries it.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// What applying a plan did: every step of the plan, in its order, with its end.

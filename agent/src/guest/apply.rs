@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bulkhead_types::{GuestName, Object, Outcome, Report, Step as _};
+use bulkhead_types::{GuestName, Object, Outcome, Report, Step as _, chain};
 use tokio::time::Instant;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -48,7 +48,7 @@ impl Libvirt {
     async fn one(&self, step: &Step) -> Outcome {
         let own = step.clone();
         let result = self.call(DEADLINE, move |connect| execute(connect, &own)).await;
-        let failure = result.err().map(|error| error.line());
+        let failure = result.err().map(|error| chain(&error));
         match step {
             // A start that fails is one too: libvirt tells of it by events, which would try it again at once.
             Step::Start { guest } => self.shared.patience.started(guest, failure.clone(), Instant::now()),

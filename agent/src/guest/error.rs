@@ -64,18 +64,6 @@ impl Error {
         use virt::error::ErrorNumber::{NoDomain, NoNetwork, NoStoragePool, NoStorageVolume};
         matches!(self, Self::Call { code: NoDomain | NoNetwork | NoStoragePool | NoStorageVolume, .. })
     }
-
-    /// The error and its causes as one line.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        text
-    }
 }
 
 /// Names operation and object of a refused call.

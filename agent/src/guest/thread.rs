@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use bulkhead_types::chain;
 use tokio::sync::{Notify, oneshot};
 use virt::connect::Connect;
 
@@ -145,7 +146,7 @@ impl Drop for Libvirt {
 
 /// A refusal by a connection that is gone says nothing of the object.
 fn or_down(connect: &Connect, error: Error) -> Error {
-    if connect.is_alive().unwrap_or(false) { error } else { Error::Down(error.line()) }
+    if connect.is_alive().unwrap_or(false) { error } else { Error::Down(chain(&error)) }
 }
 
 /// Registers the event loop of libvirt's library and runs it, once a process: before the first connection, or that
@@ -232,7 +233,7 @@ impl Worker {
             }
             Err(error) => {
                 self.wait = (self.wait * 2).min(BACKOFF.1);
-                self.say(Some(error.line()));
+                self.say(Some(chain(&error)));
             }
         }
     }

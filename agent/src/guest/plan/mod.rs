@@ -8,34 +8,15 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use bulkhead_types::{Cause, GuestName, Notice, Object};
-use serde::Serialize;
+use bulkhead_types::{Cause, GuestName, Object};
 
 pub(super) use networks::DEFAULT;
 
 use super::model::{Desired, Observed};
 use super::step::Step;
 
-/// The writes that make libvirt equal the manifest, in their order, and what no write mends.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Plan {
-    /// The writes.
-    pub steps: Vec<Step>,
-    /// What a person should know.
-    pub notices: Vec<Notice>,
-}
-
-impl Plan {
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    fn notice(&mut self, object: Object, cause: Cause, text: impl Into<String>) {
-        self.notices.push(Notice { object, cause, text: text.into() });
-    }
-}
+/// The calls of libvirt that are missing.
+pub type Plan = bulkhead_types::Plan<Step>;
 
 /// What the agent knows beyond the manifest and libvirt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,11 +4,8 @@ use std::io;
 use std::process::{Command, Stdio};
 
 /// Package and what it is for.
-const PACKAGES: &[(&str, &str)] = &[
-    ("pkg-config", "finds the C libraries below"),
-    ("libvirt-dev", "libvirt's headers: the life cycle of domains"),
-    ("libnftables-dev", "libnftables' headers: the ruleset"),
-];
+const PACKAGES: &[(&str, &str)] =
+    &[("pkg-config", "finds libvirt"), ("libvirt-dev", "libvirt's headers: the life cycle of domains")];
 
 /// Why the packages are not there.
 #[derive(Debug, thiserror::Error)]

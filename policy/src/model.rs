@@ -1,5 +1,6 @@
 //! What the manifest wants of the ruleset, what the kernel has, and which of it is ours.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
@@ -97,4 +98,62 @@ pub struct Traffic {
     pub udp: Vec<RangeInclusive<u16>>,
     /// ICMP and ICMPv6 echo requests (with `icmp = true` or `["echo-request"]`) and other types by their nft name.
     pub icmp: Vec<String>,
+}
+
+/// What the kernel has of ours.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Observed {
+    /// Our counters, in both tables, by name.
+    pub counters: Vec<Counter>,
+    /// Whether both tables are owned by this process, and stay when it ends.
+    pub held: bool,
+    /// Whether this kernel and nft can hold a table so (kernel 6.9, nft 1.1).
+    pub holdable: bool,
+    /// Whether the table that closes the bridges before the daemon runs is there.
+    pub lockdown: bool,
+    /// Our tables, by family.
+    pub(crate) tables: BTreeMap<&'static str, Found>,
+}
+
+/// What a named counter has counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Counter {
+    /// Its name.
+    pub name: String,
+    /// Whether it counts what was dropped; otherwise the flows that an allow let through.
+    pub dropped: bool,
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One of our tables as it is listed, with names only of what is not ours in it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Found {
+    pub(crate) flags: BTreeSet<String>,
+    pub(crate) counters: BTreeSet<String>,
+    pub(crate) sets: BTreeMap<String, FoundSet>,
+    pub(crate) chains: BTreeMap<String, FoundChain>,
+    /// Whatever else is in it, as kind and name.
+    pub(crate) others: Vec<(String, String)>,
+}
+
+/// A set or a verdict map as it is listed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct FoundSet {
+    pub(crate) key: Vec<String>,
+    pub(crate) verdicts: bool,
+    /// Whether it has flags, a timeout, elements of a form or values that ours never have.
+    pub(crate) strange: bool,
+    pub(crate) elements: BTreeMap<Vec<String>, Option<String>>,
+}
+
+/// A chain as it is listed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct FoundChain {
+    /// Hook, priority and policy of a base chain, in nft's words.
+    pub(crate) base: Option<String>,
+    /// Each rule's expressions.
+    pub(crate) rules: Vec<serde_json::Value>,
 }

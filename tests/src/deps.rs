@@ -4,8 +4,11 @@ use std::io;
 use std::process::{Command, Stdio};
 
 /// Package and what it is for.
-const PACKAGES: &[(&str, &str)] =
-    &[("pkg-config", "finds libvirt"), ("libvirt-dev", "libvirt's headers: the life cycle of domains")];
+const PACKAGES: &[(&str, &str)] = &[
+    ("pkg-config", "finds libvirt"),
+    ("libvirt-dev", "libvirt's headers: the life cycle of domains"),
+    ("libnftables-dev", "libnftables: the ruleset"),
+];
 
 /// Why the packages are not there.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,48 @@
+//! Reading what the kernel has: the names of all tables, and the content of ours.
+
+mod decode;
+
+use std::collections::BTreeMap;
+
+use crate::error::Error;
+use crate::model::{LOCKDOWN_TABLE, Observed, TABLE};
+use crate::ruleset::Ruleset;
+use crate::table::Family;
+use crate::wire;
+
+impl Ruleset {
+    /// Reads our tables, and of all others only whether the lockdown is there. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error`]: what was read would not be whole, so nothing is returned. Try again, on the next wake at the latest.
+    pub async fn observe(&mut self) -> Result<Observed, Error> {
+        let names = self.list("list tables", wire::list_tables()).await?;
+        let names = decode::table_names(&names)?;
+        let there = |family: Family, table: &str| names.iter().any(|(f, t)| f == family.as_str() && t == table);
+        let mut tables = BTreeMap::new();
+        let mut counters = Vec::new();
+        for family in [Family::Bridge, Family::Inet] {
+            if there(family, TABLE) {
+                let text = self.list("list our table", wire::list_table(family, TABLE)).await?;
+                let (found, counted) = decode::table(&text)?;
+                tables.insert(family.as_str(), found);
+                counters.extend(counted);
+            }
+        }
+        let owned = tables.len() == 2 && tables.values().all(|found| found.flags.contains("owner"));
+        let lockdown = there(Family::Bridge, LOCKDOWN_TABLE);
+        let held = owned && self.is_ours().await?;
+        Ok(Observed { counters, held, holdable: self.holdable, lockdown, tables })
+    }
+
+    async fn list(&self, what: &'static str, document: String) -> Result<String, Error> {
+        self.run(what, document).await?.map_err(|text| Error::Refused { what, text: text.trim().to_owned() })
+    }
+
+    /// Whether the owner of both tables is this context: what is listed does not say who. The kernel refuses a claim on what
+    /// somebody else owns; a claim on what is ours already changes nothing, and leaves the generation as it is.
+    async fn is_ours(&self) -> Result<bool, Error> {
+        let claim = wire::claim(&[Family::Bridge, Family::Inet], TABLE);
+        Ok(self.run("claim our tables", claim).await?.is_ok())
+    }
+}

@@ -1,0 +1,99 @@
+//! The chains of the allows: one for each pair of places, found by a map.
+
+use std::collections::BTreeMap;
+
+use super::flow::flow;
+use super::pairs::{Place, pairs};
+use super::{Ports, Site};
+use crate::counters::counter;
+use crate::model::Allow;
+use crate::rule::{Rule, Verdict};
+use crate::table::{Key, Set, Table};
+
+const NAME: Key = &["ifname"];
+const NAMES: Key = &["ifname", "ifname"];
+/// Every map that leads to chains of allows; those that nothing uses are there too, empty, since rules look them up.
+const MAPS: [(&str, Key); 8] = [
+    ("pair", NAMES),
+    ("from_port", NAME),
+    ("to_port", NAME),
+    ("among", NAME),
+    ("host_from", NAME),
+    ("host_from_segment", NAME),
+    ("host_to", NAME),
+    ("host_to_segment", NAME),
+];
+
+/// The chains by the map and the key that lead to them.
+#[derive(Debug, Default)]
+pub(super) struct Allows {
+    chains: BTreeMap<(&'static str, Vec<String>), Vec<Rule>>,
+    counters: Vec<String>,
+    /// NICs that ARP and neighbour discovery pass for, to and from the host.
+    pub(super) speaks_host: Ports,
+}
+
+pub(super) fn draw(site: &Site<'_>) -> Allows {
+    let mut allows = Allows::default();
+    // In the order of their counters' names, each once: the order of the manifest changes nothing.
+    let wanted: BTreeMap<String, &Allow> = site.desired.allows.iter().map(|allow| (counter(allow), allow)).collect();
+    for (counter, allow) in wanted {
+        let flow = flow(allow, &counter);
+        for (from, to) in pairs(allow, site) {
+            allows.speakers(&from, &to, site);
+            for (key, rules) in [(key(&from, &to), &flow.there), (key(&to, &from), &flow.back)] {
+                if let Some(key) = key.filter(|_| !rules.is_empty()) {
+                    allows.chains.entry(key).or_default().extend(rules.iter().cloned());
+                }
+            }
+        }
+        allows.counters.push(counter);
+    }
+    allows
+}
+
+impl Allows {
+    fn speakers(&mut self, from: &Place, to: &Place, site: &Site<'_>) {
+        let other = match (from, to) {
+            (Place::Host, other) | (other, Place::Host) => other,
+            _ => return,
+        };
+        match other {
+            Place::Nic(tap) => self.speaks_host.extend([tap.clone()]),
+            Place::Segment(bridge) => {
+                self.speaks_host.extend(site.nics().filter(|nic| nic.bridge == *bridge).map(|nic| nic.tap.clone()));
+            }
+            Place::Outside(_) | Place::Host => {}
+        }
+    }
+
+    pub(super) fn into_table(self, table: &mut Table) {
+        table.counters.extend(self.counters);
+        let mut rows: BTreeMap<&str, Vec<(Vec<String>, Verdict)>> = BTreeMap::new();
+        for ((map, key), rules) in self.chains {
+            // No name of an interface has a `/`.
+            let chain = format!("{map}/{}", key.join("/"));
+            rows.entry(map).or_default().push((key, Verdict::Jump(chain.clone())));
+            table.chain(&chain, rules);
+        }
+        for (map, key) in MAPS {
+            table.sets.insert(map, Set::map(key, rows.remove(map).unwrap_or_default()));
+        }
+    }
+}
+
+/// The map and the key in it that a packet from here to there is looked up by.
+fn key(from: &Place, to: &Place) -> Option<(&'static str, Vec<String>)> {
+    use Place::{Host, Nic, Outside, Segment};
+    Some(match (from, to) {
+        (Nic(a) | Outside(a), Nic(b) | Outside(b)) => ("pair", vec![a.to_string(), b.to_string()]),
+        (Nic(a) | Outside(a), Segment(_)) => ("from_port", vec![a.to_string()]),
+        (Segment(_), Nic(b) | Outside(b)) => ("to_port", vec![b.to_string()]),
+        (Segment(a), Segment(_)) => ("among", vec![a.to_string()]),
+        (Nic(a) | Outside(a), Host) => ("host_from", vec![a.to_string()]),
+        (Segment(a), Host) => ("host_from_segment", vec![a.to_string()]),
+        (Host, Nic(b) | Outside(b)) => ("host_to", vec![b.to_string()]),
+        (Host, Segment(b)) => ("host_to_segment", vec![b.to_string()]),
+        (Host, Host) => return None,
+    })
+}

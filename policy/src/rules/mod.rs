@@ -1,0 +1,78 @@
+//! From what the manifest wants to tables, chains, sets and rules.
+//!
+//! A frame on one of our bridges passes `zone` and `arriving` (is it what its port may send?), then either `crossing` (may
+//! these two ports speak?) or `to_host`. What the host sends passes `from_host`. Every chain that a frame can end in ends in
+//! a rule that drops and counts, or accepts on purpose. A frame of another bridge is let go at the first rule of each hook.
+//!
+//! Cost: 3 lookups for its source, then at most 4 that lead to the chains of the allows between its two ports; those are
+//! walked one by one, so that a frame pays for the allows of its own pair and segment only. All sets are hashes of whole
+//! values.
+
+mod allows;
+mod arriving;
+mod crossing;
+mod flow;
+mod host;
+mod pairs;
+mod routed;
+mod sets;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Bridge, Desired, Nic};
+use crate::table::{Family, Table};
+use bulkhead_types::IfName;
+
+/// The tables; none where there is no bridge.
+pub(crate) fn tables(desired: &Desired) -> Vec<Table> {
+    if desired.bridges.is_empty() {
+        return Vec::new();
+    }
+    let site = Site::of(desired);
+    vec![bridge(&site), routed::table(&site)]
+}
+
+fn bridge(site: &Site<'_>) -> Table {
+    let mut table = Table::new(Family::Bridge);
+    table.counters.extend(crate::counters::BRIDGE_DROPS.map(str::to_owned));
+    let allows = allows::draw(site);
+    sets::draw(site, &allows.speaks_host, &mut table);
+    arriving::draw(site, &mut table);
+    crossing::draw(site, &mut table);
+    host::draw(site, &mut table);
+    allows.into_table(&mut table);
+    table
+}
+
+/// The manifest's part of this room, in the order of names, so that the manifest's own order changes nothing.
+struct Site<'a> {
+    bridges: BTreeMap<&'a IfName, &'a Bridge>,
+    /// NICs on our bridges, by their port.
+    nics: BTreeMap<&'a IfName, &'a Nic>,
+    desired: &'a Desired,
+}
+
+impl<'a> Site<'a> {
+    fn of(desired: &'a Desired) -> Self {
+        let bridges: BTreeMap<_, _> = desired.bridges.iter().map(|bridge| (&bridge.name, bridge)).collect();
+        let known = desired.nics.iter().filter(|nic| bridges.contains_key(&nic.bridge));
+        let nics = known.map(|nic| (&nic.tap, nic)).collect();
+        Self { bridges, nics, desired }
+    }
+
+    fn bridges(&self) -> impl Iterator<Item = &'a Bridge> {
+        self.bridges.values().copied()
+    }
+
+    fn nics(&self) -> impl Iterator<Item = &'a Nic> {
+        self.nics.values().copied()
+    }
+
+    /// The NICs that have an IPv6 address, and therefore speak it.
+    fn nics6(&self) -> impl Iterator<Item = &'a Nic> {
+        self.nics().filter(|nic| !nic.ipv6.is_empty())
+    }
+}
+
+/// Names of NICs' ports.
+type Ports = BTreeSet<IfName>;

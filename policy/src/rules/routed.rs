@@ -1,0 +1,36 @@
+//! What the host routes: never into or out of our bridges.
+
+use super::Site;
+use super::crossing::FILTER;
+use crate::counters::ROUTED;
+use crate::rule::*;
+use crate::table::{Family, Set, Table};
+
+/// Where br_netfilter is loaded (Docker does that), a bridged frame passes inet's forward hook too, with the bridge as both
+/// interfaces. The bridge table has decided about it. What the host routes back to the bridge that it came from looks the
+/// same, but was sent to the bridge's own MAC: the bridge table lets nothing else in to the host.
+pub(super) fn table(site: &Site<'_>) -> Table {
+    let mut table = Table::new(Family::Inet);
+    table.counters.insert(ROUTED.to_owned());
+    let rows = |row: fn(&crate::model::Bridge) -> Vec<String>| site.bridges().map(row);
+    table.sets.insert("bridges", Set::new(&["ifname"], rows(|bridge| vec![bridge.name.to_string()])));
+    let both = rows(|bridge| vec![bridge.name.to_string(), bridge.name.to_string()]);
+    table.sets.insert("bridged", Set::new(&["ifname", "ifname"], both));
+    let own = rows(|bridge| vec![bridge.name.to_string(), bridge.mac.to_string()]);
+    table.sets.insert("own_mac", Set::new(&["ifname", "ether_addr"], own));
+    table.base(
+        "forward",
+        "forward",
+        FILTER,
+        vec![
+            Rule::new().within(&[IIFNAME, OIFNAME], "bridged").goto("bridged"),
+            Rule::new().within(&[IIFNAME], "bridges").drop(ROUTED),
+            Rule::new().within(&[OIFNAME], "bridges").drop(ROUTED),
+        ],
+    );
+    table.chain(
+        "bridged",
+        vec![Rule::new().within(&[IIFNAME, ETHER_DADDR], "own_mac").drop(ROUTED), Rule::new().accept()],
+    );
+    table
+}

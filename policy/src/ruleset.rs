@@ -1,0 +1,76 @@
+//! libnftables on a thread of its own, which lives as long as the ruleset is held: the tables are owned by its socket.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::error::Error;
+use crate::sys::Context;
+use crate::wire;
+
+/// For one document. A thousand NICs with an allow each take seconds under emulation.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A document to run, and where its answer goes.
+struct Job {
+    document: String,
+    dry: bool,
+    answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// The ruleset of this network namespace.
+#[derive(Debug)]
+pub struct Ruleset {
+    /// Closing it ends the thread.
+    jobs: mpsc::Sender<Job>,
+    /// Whether this kernel and nft know tables that are owned and persist: tried once.
+    pub(crate) holdable: bool,
+}
+
+impl Ruleset {
+    /// Opens libnftables in the network namespace of the calling thread, and tries whether tables can be owned; nothing is
+    /// changed. The tables stay owned until the value is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Start`] if there is no thread or no context to be had.
+    pub fn open() -> Result<Self, Error> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let (opened, opening) = mpsc::channel();
+        let work = move || {
+            let mut context = match Context::new() {
+                Ok(context) => context,
+                Err(call) => {
+                    let _ = opened.send(Err(call));
+                    return;
+                }
+            };
+            let holdable = context.run(&wire::probe(), true).is_ok();
+            let _ = opened.send(Ok(holdable));
+            while let Ok(job) = queue.recv() {
+                // Whoever asked may have given up.
+                let _ = job.answer.send(context.run(&job.document, job.dry));
+            }
+        };
+        let thread = thread::Builder::new().name("nftables".to_owned());
+        thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
+        match opening.recv() {
+            Ok(Ok(holdable)) => Ok(Self { jobs, holdable }),
+            Ok(Err(call)) => Err(Error::Start(call, None)),
+            Err(mpsc::RecvError) => Err(Error::Gone),
+        }
+    }
+
+    /// Runs one document. The inner error is what nftables said against it.
+    pub(crate) async fn run(&self, what: &'static str, document: String) -> Result<Result<String, String>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job { document, dry: false, answer }).map_err(|_| Error::Gone)?;
+        match timeout(PATIENCE, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Error::Gone),
+            Err(_) => Err(Error::Timeout { what, seconds: PATIENCE.as_secs() }),
+        }
+    }
+}

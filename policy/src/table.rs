@@ -1,0 +1,93 @@
+//! A table as a value: what the manifest wants of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::rule::{Rule, Verdict};
+
+/// The families that we have a table in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Family {
+    /// What bridges forward, and what they give to the host and take from it.
+    Bridge,
+    /// What the host routes.
+    Inet,
+}
+
+impl Family {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Inet => "inet",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A base chain's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Hook {
+    pub(crate) name: &'static str,
+    pub(crate) priority: i32,
+}
+
+/// A chain. A base chain accepts by policy, and the last rule of whatever it leads to decides explicitly: a policy is not
+/// atomic when a base chain is made anew, a rule is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) hook: Option<Hook>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// The parts of a set's key, as nft's types.
+pub(crate) type Key = &'static [&'static str];
+
+/// A named set, or a verdict map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Set {
+    pub(crate) key: Key,
+    pub(crate) verdicts: bool,
+    pub(crate) elements: BTreeMap<Vec<String>, Option<Verdict>>,
+}
+
+impl Set {
+    pub(crate) fn new(key: Key, rows: impl IntoIterator<Item = Vec<String>>) -> Self {
+        Self { key, verdicts: false, elements: rows.into_iter().map(|row| (row, None)).collect() }
+    }
+
+    pub(crate) fn map(key: Key, rows: impl IntoIterator<Item = (Vec<String>, Verdict)>) -> Self {
+        let elements = rows.into_iter().map(|(row, verdict)| (row, Some(verdict))).collect();
+        Self { key, verdicts: true, elements }
+    }
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) family: Family,
+    pub(crate) counters: BTreeSet<String>,
+    pub(crate) sets: BTreeMap<&'static str, Set>,
+    pub(crate) chains: BTreeMap<String, Chain>,
+}
+
+impl Table {
+    pub(crate) fn new(family: Family) -> Self {
+        Self { family, counters: BTreeSet::new(), sets: BTreeMap::new(), chains: BTreeMap::new() }
+    }
+
+    pub(crate) fn base(&mut self, name: &str, hook: &'static str, priority: i32, rules: Vec<Rule>) {
+        self.chains.insert(name.to_owned(), Chain { hook: Some(Hook { name: hook, priority }), rules });
+    }
+
+    pub(crate) fn chain(&mut self, name: &str, rules: Vec<Rule>) {
+        self.chains.insert(name.to_owned(), Chain { hook: None, rules });
+    }
+}

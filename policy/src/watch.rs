@@ -1,0 +1,175 @@
+//! Telling when somebody else may have changed our tables.
+
+use std::io;
+use std::path::Path;
+
+use netlink_packet_core::{NetlinkBuffer, NlasIterator};
+use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_NETFILTER};
+
+use crate::error::Error;
+use crate::model::{LOCKDOWN_TABLE, TABLE};
+
+/// `NFNLGRP_NFTABLES` (`include/uapi/linux/netfilter/nfnetlink.h`).
+const GROUP: u32 = 7;
+/// `NFNL_SUBSYS_NFTABLES`, the upper byte of a message's type.
+const SUBSYSTEM: u16 = 10;
+/// `NFT_MSG_NEWGEN`: the end of each transaction, with the thread that committed it.
+const NEW_GENERATION: u16 = 15;
+/// `struct nfgenmsg`, before the attributes.
+const HEADER: usize = 4;
+/// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE` and so on: in every object the first attribute.
+const ATTRIBUTE_TABLE: u16 = 1;
+/// `NFTA_GEN_PROC_PID`.
+const ATTRIBUTE_THREAD: u16 = 2;
+const DATAGRAM: usize = 64 << 10;
+/// Wanted receive buffer; the kernel caps it. Where a transaction overflows it nothing is lost: that is a wake as well.
+const RECEIVE_BUFFER: i32 = 1 << 20;
+
+/// A socket on which the kernel tells of transactions.
+pub struct Watch {
+    socket: TokioSocket,
+    buffer: Vec<u8>,
+    /// Whether the transaction that is being told touches a table of ours.
+    touched: bool,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+impl Watch {
+    /// Subscribes, within a tokio runtime. What changes after this returns is told; observe once after it.
+    ///
+    /// # Errors
+    /// [`Error::Open`] if there is no such socket to be had.
+    pub fn open() -> Result<Self, Error> {
+        let mut socket = TokioSocket::new(NETLINK_NETFILTER).map_err(|e| Error::Open("socket", e))?;
+        let inner = socket.socket_mut();
+        inner.bind_auto().map_err(|e| Error::Open("bind", e))?;
+        inner.set_rx_buf_sz(RECEIVE_BUFFER).map_err(|e| Error::Open("SO_RCVBUF", e))?;
+        inner.add_membership(GROUP).map_err(|e| Error::Open("NETLINK_ADD_MEMBERSHIP", e))?;
+        Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM), touched: false })
+    }
+
+    /// Waits until a transaction of another process has touched our tables, and takes all that are there already along with
+    /// it. May be dropped while it waits. Transactions of this process do not wake.
+    ///
+    /// # Errors
+    /// [`Error::Receive`] if the socket is broken: open another.
+    pub async fn wake(&mut self) -> Result<(), Error> {
+        loop {
+            self.buffer.clear();
+            let received = self.socket.recv_from(&mut self.buffer).await.map(|_| ());
+            if self.told(received)? {
+                break;
+            }
+        }
+        loop {
+            self.buffer.clear();
+            match self.socket.socket_ref().recv(&mut self.buffer, libc::MSG_DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                received => self.told(received.map(|_| ()))?,
+            };
+        }
+    }
+
+    fn told(&mut self, received: io::Result<()>) -> Result<bool, Error> {
+        match received {
+            Ok(()) => Ok(told(&self.buffer, &mut self.touched, is_our_thread)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(Error::Receive(error)),
+        }
+    }
+}
+
+/// Whether a transaction of somebody else that touches our tables ends in this datagram. What cannot be read is one.
+fn told(mut bytes: &[u8], touched: &mut bool, ours: impl Fn(u32) -> bool) -> bool {
+    let mut wake = false;
+    while !bytes.is_empty() {
+        let Ok(event) = NetlinkBuffer::new_checked(bytes) else { return true };
+        let (kind, payload) = (event.message_type(), event.payload());
+        if kind == SUBSYSTEM << 8 | NEW_GENERATION {
+            let thread = attribute(payload, ATTRIBUTE_THREAD).and_then(|value| value.first_chunk().copied());
+            wake |= *touched && !thread.is_some_and(|thread| ours(u32::from_be_bytes(thread)));
+            *touched = false;
+        } else {
+            let table =
+                attribute(payload, ATTRIBUTE_TABLE).map(|name| name.strip_suffix(b"\0").unwrap_or(&name).to_vec());
+            *touched |= table.is_none_or(|name| name == TABLE.as_bytes() || name == LOCKDOWN_TABLE.as_bytes());
+        }
+        bytes = bytes.get((event.length() as usize).next_multiple_of(4)..).unwrap_or_default();
+    }
+    wake
+}
+
+fn attribute(payload: &[u8], kind: u16) -> Option<Vec<u8>> {
+    let mut attributes = NlasIterator::new(payload.get(HEADER..)?).map_while(Result::ok);
+    attributes.find(|attribute| attribute.kind() == kind).map(|attribute| attribute.value().to_vec())
+}
+
+/// libnftables has a thread of its own in this process, and the kernel names the thread.
+fn is_our_thread(thread: u32) -> bool {
+    Path::new("/proc/self/task").join(thread.to_string()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut payload = vec![7, 0, 0, 0];
+        for (kind, value) in attributes {
+            payload.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
+            payload.extend(kind.to_ne_bytes());
+            payload.extend(*value);
+            payload.resize(payload.len().next_multiple_of(4), 0);
+        }
+        let mut bytes = u32::try_from(16 + payload.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn generation(thread: u32) -> Vec<u8> {
+        message(NEW_GENERATION, &[(1, &[0, 0, 0, 9]), (ATTRIBUTE_THREAD, &thread.to_be_bytes())])
+    }
+
+    fn wakes(datagrams: &[Vec<u8>]) -> bool {
+        let mut touched = false;
+        // Each is read, whether an earlier one woke or not.
+        let woken: Vec<bool> = datagrams.iter().map(|bytes| told(bytes, &mut touched, |thread| thread == 42)).collect();
+        woken.contains(&true)
+    }
+
+    #[test]
+    fn a_transaction_of_another_process_on_our_tables_wakes_at_its_end() {
+        let rule = message(6, &[(1, b"bulkhead\0"), (2, b"forward\0")]);
+        assert!(wakes(&[[rule.clone(), generation(7)].concat()]));
+        assert!(wakes(&[rule.clone(), message(1, &[(1, b"other\0")]), generation(7)]), "in datagrams of their own");
+        assert!(wakes(&[message(2, &[(1, b"bulkhead_lockdown\0")]), generation(7)]));
+        assert!(!wakes(&[rule]), "not before it is committed");
+    }
+
+    #[test]
+    fn our_own_transactions_and_those_on_other_tables_wake_nobody() {
+        assert!(!wakes(&[message(6, &[(1, b"bulkhead\0")]), generation(42)]));
+        assert!(!wakes(&[message(6, &[(1, b"bulkhead_of_others\0")]), generation(7)]));
+        assert!(!wakes(&[generation(7)]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_wakes() {
+        assert!(wakes(&[vec![1, 2, 3]]));
+        assert!(wakes(&[[message(6, &[]), message(NEW_GENERATION, &[])].concat()]));
+    }
+
+    #[test]
+    fn a_thread_of_this_process_is_ours_and_the_kernels_first_is_not() {
+        assert!(is_our_thread(std::process::id()));
+        assert!(!is_our_thread(2));
+    }
+}

@@ -1,0 +1,104 @@
+//! What the types of the crate `nftables` (0.6.3) cannot say: the names of the bridge's metadata, the flags of a table, named
+//! verdict maps, sets whose types it does not know, objects of any kind; and the ways in which versions of nft list one thing.
+
+use serde_json::{Value as Json, json};
+
+use crate::table::Family;
+
+/// The document of one transaction.
+pub(super) fn commands(commands: Vec<Json>) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&json!({ "nftables": commands }))
+}
+
+/// Lists the names of all tables; nothing of what is in them.
+pub(crate) fn list_tables() -> String {
+    json!({ "nftables": [{ "list": { "tables": {} } }] }).to_string()
+}
+
+/// Lists one table with all that is in it.
+pub(crate) fn list_table(family: Family, table: &str) -> String {
+    json!({ "nftables": [{ "list": { "table": { "family": family.as_str(), "name": table } } }] }).to_string()
+}
+
+/// Tries, in nft's own words, whether a table can be owned and persist: the JSON of nft 1.0.6 lets unknown flags go unsaid.
+pub(crate) fn probe() -> String {
+    format!("add table bridge bulkhead_probe {{ flags {}; }}", OWNED.join(","))
+}
+
+/// Owner for as long as our socket is open, and there to stay when it is not.
+const OWNED: [&str; 2] = ["owner", "persist"];
+
+/// Adds a table that a process owns. Of one that this process owns already it changes nothing and leaves the generation.
+pub(crate) fn claim(families: &[Family], table: &str) -> String {
+    let commands: Vec<Json> = families.iter().map(|family| add_table(*family, table, true)).collect();
+    json!({ "nftables": commands }).to_string()
+}
+
+pub(super) fn add_table(family: Family, table: &str, owned: bool) -> Json {
+    let mut object = json!({ "family": family.as_str(), "name": table });
+    if owned {
+        object["flags"] = json!(OWNED);
+    }
+    json!({ "add": { "table": object } })
+}
+
+pub(super) fn add_set(family: Family, table: &str, name: &str, key: &[&str], verdicts: bool) -> Json {
+    let key = if let [one] = key { json!(one) } else { json!(key) };
+    let mut object = json!({ "family": family.as_str(), "table": table, "name": name, "type": key });
+    if verdicts {
+        object["map"] = json!("verdict");
+        json!({ "add": { "map": object } })
+    } else {
+        json!({ "add": { "set": object } })
+    }
+}
+
+pub(super) fn delete(family: Family, table: &str, kind: &str, name: &str) -> Json {
+    json!({ "delete": { kind: { "family": family.as_str(), "table": table, "name": name } } })
+}
+
+/// Gives the bridge's metadata the names that nft knows them by.
+pub(super) fn renamed(mut json: Json) -> Result<Json, serde_json::Error> {
+    rewrite(&mut json, &|json| {
+        if let Some(Json::String(key)) = json.pointer_mut("/meta/key") {
+            match key.as_str() {
+                "ibridgename" => *key = "ibrname".to_owned(),
+                "obridgename" => *key = "obrname".to_owned(),
+                _ => {}
+            }
+        }
+    });
+    Ok(json)
+}
+
+/// What nft 1.0.6 lists after a port of a flow in an anonymous set.
+const UNTYPED: &str = " [invalid type]";
+
+/// Puts what is written and what is listed in one form: the elements of an anonymous set in one order, ports of flows as
+/// numbers (nft 1.0.6 lists some in hex), and the target of neighbour discovery as raw bytes (from nft 1.1 on it is listed by
+/// name).
+pub(crate) fn comparable(mut json: Json) -> Json {
+    rewrite(&mut json, &|json| {
+        let number = json.as_str().and_then(|text| text.strip_suffix(UNTYPED)?.strip_prefix("0x"));
+        if let Some(number) = number.and_then(|hex| u32::from_str_radix(hex, 16).ok()) {
+            *json = json!(number);
+        }
+        if let Some(Json::Array(elements)) = json.get_mut("set") {
+            elements.sort_by_cached_key(Json::to_string);
+        }
+        if json.get("payload").is_some_and(|payload| *payload == json!({ "protocol": "icmpv6", "field": "taddr" })) {
+            *json = json!({ "payload": { "base": "th", "offset": 64, "len": 128 } });
+        }
+    });
+    json
+}
+
+/// From the inside out.
+fn rewrite(json: &mut Json, change: &impl Fn(&mut Json)) {
+    match json {
+        Json::Array(values) => values.iter_mut().for_each(|value| rewrite(value, change)),
+        Json::Object(fields) => fields.values_mut().for_each(|value| rewrite(value, change)),
+        _ => {}
+    }
+    change(json);
+}

@@ -1,4 +1,4 @@
-//! Writes the reference that the package ships: man pages of `bulkhead` and its commands, and shell completions.
+//! Writes the reference that the package ships: man pages of `bulkhead`, its commands and `bulkheadd`, and shell completions.
 //!
 //! `cargo run -p bulkhead --example reference -- --man DIR --completions DIR`
 
@@ -25,6 +25,8 @@ fn main() -> io::Result<()> {
     std::fs::create_dir_all(&args.completions)?;
     let mut command = bulkhead::cli::Cli::command();
     clap_mangen::generate_to(command.clone(), &args.man)?;
+    let daemon = clap_mangen::Man::new(bulkhead::daemon::Arguments::command()).section("8");
+    daemon.render(&mut std::fs::File::create(args.man.join("bulkheadd.8"))?)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut command, "bulkhead", &args.completions)?;
     }

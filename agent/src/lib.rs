@@ -1,7 +1,15 @@
 //! The agent of Bulkhead: sequences the rooms and knows nothing of kernels.
 
+mod agent;
 pub mod cli;
+pub mod daemon;
+pub mod generations;
 pub mod guest;
 pub mod manifest;
+mod publish;
+mod reconcile;
+pub mod resolver;
+mod room;
 pub mod socket;
 pub mod status;
+mod watch;

@@ -39,7 +39,7 @@ pub struct Status {
     pub notices: Vec<Notice>,
     /// The last plan that was not empty, and how each of its steps ended.
     pub report: Vec<Done>,
-    /// The last wakes of the loop, oldest first.
+    /// The last wakes of the loop that had something to mend, oldest first.
     pub wakes: Vec<Wake>,
 }
 
@@ -336,12 +336,12 @@ impl Done {
 /// One turn of the loop: what woke it, and what it had to mend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// The source that woke it: `links`, `ruleset`, `timer`.
+    /// The source that woke it: `start`, `links`, `ruleset`, `slices`, `domains`, `files`, `timer` or `request`.
     pub reason: String,
     /// When, in microseconds since 1970.
     pub at_us: u64,
     /// From the wake to the verified host, in microseconds.
     pub latency_us: u64,
-    /// The steps that mended the host; empty when nothing was to be done.
+    /// The steps that mended the host.
     pub repairs: Vec<String>,
 }

@@ -88,3 +88,16 @@ fn every_example_is_right_without_a_warning() {
     }
     assert!(count >= 2);
 }
+
+#[test]
+fn every_manifest_in_the_readme_is_right_without_a_warning() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks: Vec<&str> =
+        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    for text in &blocks {
+        let source = Source { path: "README.md".into(), text: (*text).to_owned() };
+        let manifest = parse(&[source]).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(manifest.warnings().is_empty(), "{}", manifest.warnings());
+    }
+    assert!(!blocks.is_empty());
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::{Client, Screen, paint, plan, words};
 use crate::socket::{ApplyFailed, Summary};
-use crate::status::Done;
+use crate::status::{Done, Ended, Phase};
 
 /// Make the host as the manifest says; with --json, one JSON object a line
 #[derive(Debug, clap::Args)]
@@ -38,9 +38,13 @@ pub(super) fn work(
     screen: &mut Screen<'_>,
     verdict: impl FnOnce(&Summary) -> String,
 ) -> Result<ExitCode, Failure> {
+    let mut commands = Commands::default();
     let result = connect()?.stream(method, &json!({ "force": force }), |reply| {
-        show(screen, &reply, || Ok(line(&words::typed(&reply["step"])?)))
+        show(screen, &reply, || Ok(commands.line(&words::typed(&reply["step"])?)))
     });
+    if !screen.json {
+        write!(screen.out, "{}", screen.paint.glyphs(&commands.end()))?;
+    }
     match result {
         Ok(reply) => {
             show(screen, &reply, || {
@@ -70,6 +74,35 @@ fn show(screen: &mut Screen<'_>, reply: &Value, text: impl FnOnce() -> Result<St
     Ok(screen.out.flush()?)
 }
 
+/// The policy is one transaction of many commands, which stand or fall together: one line says so.
+#[derive(Debug, Default)]
+struct Commands(usize);
+
+impl Commands {
+    /// A step's line, with that of the transaction that it ends; nothing while a transaction goes on.
+    fn line(&mut self, done: &Done) -> String {
+        if done.phase == Phase::Policy && done.outcome == Ended::Done {
+            self.0 += 1;
+            return String::new();
+        }
+        self.end() + &line(done)
+    }
+
+    fn end(&mut self) -> String {
+        match std::mem::take(&mut self.0) {
+            0 => String::new(),
+            count => {
+                let sign = paint::ended(Ended::Done);
+                format!(
+                    "{sign} {:<6}  {} of nft in one transaction\n",
+                    Phase::Policy.as_str(),
+                    words::count(count, "command")
+                )
+            }
+        }
+    }
+}
+
 fn line(done: &Done) -> String {
     let mut text = format!("{} {:<6}  {}\n", paint::ended(done.outcome), done.phase.as_str(), done.text);
     for line in words::wrap(done.why.as_deref().unwrap_or_default(), words::COLUMNS - 10) {
@@ -96,7 +129,7 @@ fn account(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Ended, Phase, Step};
+    use crate::status::Step;
     use bulkhead_types::Object;
 
     #[test]
@@ -119,6 +152,23 @@ mod tests {
           the segment another bridge
 "
         );
+    }
+
+    #[test]
+    fn a_transaction_is_one_line_and_comes_before_what_follows_it() {
+        let done = |phase, text: &str| Done {
+            phase,
+            object: Object::Policy,
+            text: text.to_owned(),
+            outcome: Ended::Done,
+            why: None,
+        };
+        let mut commands = Commands::default();
+        assert_eq!(commands.line(&done(Phase::Policy, "add table bridge bulkhead")), "");
+        assert_eq!(commands.line(&done(Phase::Policy, "add chain bridge bulkhead forward")), "");
+        let text = commands.line(&done(Phase::Links, "link add br20"));
+        assert_eq!(text, "✓ policy  2 commands of nft in one transaction\n✓ links   link add br20\n");
+        assert_eq!(commands.end(), "");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::failure::{Failure, NOT_SO};
 use super::{Client, Screen, paint, words};
 use crate::socket::Plan;
-use crate::status::Step;
+use crate::status::{Phase, Step};
 use bulkhead_types::Notice;
 
 /// Show what an apply would write; exit status 1 when that is anything
@@ -37,17 +37,24 @@ fn draw(plan: &Plan) -> String {
     text + &notices(&plan.notices)
 }
 
+/// Commands of the policy that are shown one by one. A change has a few; the whole ruleset has hundreds, which nobody reads
+/// here: `nft list table bridge bulkhead` shows it better.
+const COMMANDS: usize = 12;
+
 /// Steps under the name of their phase.
 pub(super) fn steps(steps: &[Step]) -> String {
     let mut text = String::new();
-    let mut phase = None;
-    for step in steps {
-        if phase != Some(step.phase) {
-            let gap = if phase.is_some() { "\n" } else { "" };
-            let _ = writeln!(text, "{gap}{}", step.phase.as_str());
-            phase = Some(step.phase);
+    for (number, of_phase) in steps.chunk_by(|a, b| a.phase == b.phase).enumerate() {
+        let Some(phase) = of_phase.first().map(|step| step.phase) else { continue };
+        let gap = if number > 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{gap}{}", phase.as_str());
+        let shown = if phase == Phase::Policy { COMMANDS } else { usize::MAX };
+        for step in of_phase.iter().take(shown) {
+            let _ = writeln!(text, "  {}", step.text);
         }
-        let _ = writeln!(text, "  {}", step.text);
+        if of_phase.len() > shown {
+            let _ = writeln!(text, "  and {} more of the same transaction; --json shows all", of_phase.len() - shown);
+        }
     }
     text
 }
@@ -68,7 +75,6 @@ pub(super) fn notices(notices: &[Notice]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Phase;
     use bulkhead_types::{Cause, Object};
 
     #[test]
@@ -105,6 +111,16 @@ links
   is lost until then
 "
         );
+    }
+
+    #[test]
+    fn a_whole_ruleset_is_cut_short_and_says_so() {
+        let step = |phase, text: &str| Step { phase, object: Object::Policy, text: text.to_owned() };
+        let mut all = vec![step(Phase::Policy, "add rule bridge bulkhead x accept"); 30];
+        all.push(step(Phase::Links, "link add br20"));
+        let text = steps(&all);
+        assert_eq!(text.lines().count(), 1 + 12 + 1 + 1 + 2, "{text}");
+        assert!(text.contains("  and 18 more of the same transaction; --json shows all\n\nlinks\n  link add br20\n"));
     }
 
     #[test]

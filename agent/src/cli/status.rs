@@ -21,6 +21,8 @@ const STYLE: TableStyle = TableStyle::new()
 
 /// Repairs that are shown; the reply has more.
 const REPAIRS: usize = 5;
+/// Steps of one repair that are shown.
+const STEPS: usize = 4;
 
 /// Show how the host is; exit status 1 when it is not as the manifest says
 #[derive(Debug, clap::Args)]
@@ -82,7 +84,8 @@ fn headline(status: &Status, now: u64) -> String {
             0 => ('◐', "bulkhead plan shows it, apply applies it".to_owned()),
             errors => ('✗', format!("it has {}: bulkhead check", words::count(errors, "error"))),
         };
-        let _ = writeln!(text, "{sign} the manifest was changed since: {say}");
+        let what = if manifest.generation.is_some() { "was changed since" } else { "is not applied" };
+        let _ = writeln!(text, "{sign} the manifest {what}: {say}");
     }
     for error in &manifest.errors {
         let _ = writeln!(text, "  {}:{}:{}: {}", error.file, error.line, error.column, error.message);
@@ -164,12 +167,18 @@ fn drops(counters: &[Counter]) -> String {
     }
 }
 
+/// What came by an event or the timer; the first making and an apply are no repairs.
 fn repairs(wakes: &[Wake], now: u64) -> String {
     let row = |wake: &Wake| {
         let when = words::ago(now, wake.at_us);
-        [when, wake.reason.clone(), words::duration(wake.latency_us), wake.repairs.join("\n")]
+        let mut steps: Vec<String> = wake.repairs.iter().take(STEPS).cloned().collect();
+        if wake.repairs.len() > STEPS {
+            steps.push(format!("and {} more", wake.repairs.len() - STEPS));
+        }
+        [when, wake.reason.clone(), words::duration(wake.latency_us), steps.join("\n")]
     };
-    let last = wakes.iter().rev().filter(|wake| !wake.repairs.is_empty()).take(REPAIRS);
+    let repair = |wake: &&Wake| !wake.repairs.is_empty() && !matches!(wake.reason.as_str(), "start" | "request");
+    let last = wakes.iter().rev().filter(repair).take(REPAIRS);
     table(["repaired", "woken by", "within", "steps"], last.map(row))
 }
 

@@ -1,0 +1,127 @@
+//! What the socket asks.
+
+use bulkhead_types::chain;
+use tokio::time::Instant;
+
+use super::load::Files;
+use super::{Agent, Ran};
+use crate::manifest::Desired;
+use crate::publish::notices;
+use crate::reconcile::{Host, walls};
+use crate::resolver;
+use crate::room::{Guests, foresee, unread};
+use crate::socket::{ApplyFailed, Plan, Refusal, Request, Summary};
+use crate::status::{Done, Ended};
+use crate::watch::{Reason, Wake};
+
+impl Agent {
+    /// Serves one request. That nobody waits for the answer any more changes nothing.
+    pub(super) async fn serve(&mut self, request: Request) {
+        match request {
+            Request::Plan { reply } => {
+                let _ = reply.send(self.plan().await);
+            }
+            Request::Apply { force, progress, done } => {
+                let ended = self.apply(force, &mut |step| drop(progress.send(step))).await;
+                let _ = done.send(ended);
+            }
+            Request::Teardown { force, progress, done } => {
+                let ended = self.teardown(force, &mut |step| drop(progress.send(step))).await;
+                let _ = done.send(ended);
+            }
+        }
+        self.look_at_files();
+    }
+
+    /// What an apply of the files would write now.
+    async fn plan(&mut self) -> Result<Plan, Refusal> {
+        let desired = match self.files() {
+            Files::Right(manifest) => manifest.lower(&self.id),
+            Files::Wrong(invalid) | Files::Absent(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
+        };
+        let mut plan = Plan::default();
+        let rooms = &mut self.rooms;
+        let links = rooms.links.observe(&desired.netlink).await;
+        // Bridges that leave are walled until they are gone, as in an apply.
+        let walls = links.as_ref().map_or_else(|_| desired.policy.clone(), |observed| walls(&desired, observed));
+        let mut guests = Guests { libvirt: &rooms.libvirt, given: crate::guest::Given::default() };
+        let foreseen = [
+            foresee(&mut rooms.policy, &walls).await,
+            foresee(&mut rooms.links, &desired.netlink).await,
+            foresee(&mut rooms.resolver, &resolver::Desired::of(&desired)).await,
+            foresee(&mut rooms.limits, &desired.sandbox).await,
+            foresee(&mut guests, &desired.guest).await,
+        ];
+        for room in foreseen {
+            match room {
+                Ok((steps, notices)) => {
+                    plan.steps.extend(steps);
+                    plan.notices.extend(notices);
+                }
+                Err(why) => plan.notices.extend(unread(everything(&desired), &why)),
+            }
+        }
+        Ok(plan)
+    }
+
+    async fn apply(&mut self, force: bool, progress: &mut (dyn FnMut(Done) + Send)) -> Result<Summary, Refusal> {
+        let began = Wake::now(Reason::Request);
+        match self.files() {
+            Files::Right(manifest) => self.follow(&manifest).map_err(|error| failed(&chain(&error)))?,
+            Files::Wrong(invalid) | Files::Absent(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
+        }
+        let ran = self.settle(force, progress).await;
+        self.told.woken(began, &ran);
+        let summary = self.summary(&ran, began.at);
+        match trouble(&ran.host, &summary) {
+            None => Ok(summary),
+            Some(why) => Err(Refusal::Failed(ApplyFailed { why, summary })),
+        }
+    }
+
+    pub(super) fn summary(&self, ran: &Ran, began: Instant) -> Summary {
+        let count = |ended: Ended| ran.done.iter().filter(|done| done.outcome == ended).count() as u64;
+        let nothing = Desired::default();
+        let followed = self.followed.as_ref();
+        Summary {
+            generation: followed.map(|followed| followed.generation.number),
+            done: count(Ended::Done),
+            failed: count(Ended::Failed),
+            skipped: count(Ended::Skipped),
+            verified: ran.host.verified(),
+            remaining: ran.host.remaining(),
+            notices: notices(followed.map_or(&nothing, |followed| &followed.desired), &ran.host),
+            duration_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// A refusal before anything was tried.
+pub(super) fn failed(why: &str) -> Refusal {
+    Refusal::Failed(ApplyFailed { why: why.to_owned(), summary: Summary::default() })
+}
+
+/// Why the host is not as it should be, in one sentence; `None` when it is.
+fn trouble(host: &Host, summary: &Summary) -> Option<String> {
+    let unread =
+        [&host.policy.unread, &host.links.unread, &host.resolver.unread, &host.limits.unread, &host.guests.unread];
+    let why = unread.into_iter().flatten().next();
+    if let Some(why) = why {
+        return Some(format!("the host could not be read: {why}; nothing more is done until it can be"));
+    }
+    let steps = |count: usize| if count == 1 { "1 step is".to_owned() } else { format!("{count} steps are") };
+    match summary.remaining.len() {
+        0 => None,
+        left => Some(format!(
+            "{} still to be done; the daemon goes on trying, `bulkhead status` shows how it stands",
+            steps(left)
+        )),
+    }
+}
+
+fn everything(desired: &Desired) -> Vec<bulkhead_types::Object> {
+    use bulkhead_types::Object;
+    let bridges = desired.netlink.segments.iter().map(|segment| Object::Bridge(segment.bridge.clone()));
+    let guests = desired.guest.guests.iter().map(|guest| Object::Guest(guest.name.clone()));
+    std::iter::once(Object::Policy).chain(bridges).chain(guests).collect()
+}

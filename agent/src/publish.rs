@@ -1,0 +1,201 @@
+//! From what every room saw to what people and programs are told.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bulkhead_netlink::{LinkState, SegmentState, state};
+use bulkhead_policy as policy;
+use bulkhead_sandbox as sandbox;
+use bulkhead_types::{Cause, GuestName, IfName, Notice, Object};
+
+use crate::guest::model as guest;
+use crate::manifest::Desired;
+use crate::reconcile::{Host, unfit_bridge};
+use crate::room::unread;
+use crate::status::{Allow, Counter, Guest, GuestState, Limits, Nic, Owner, Segment, State, Trunk};
+
+/// The parts of a [`crate::status::Status`] that one turn tells.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) owner: Owner,
+    pub(crate) trunks: Vec<Trunk>,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) guests: Vec<Guest>,
+    pub(crate) allows: Vec<Allow>,
+    pub(crate) counters: Vec<Counter>,
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// Says how the host stands.
+pub(crate) fn seen(desired: &Desired, host: &Host) -> Seen {
+    let policy = host.policy.observed.as_ref();
+    let count = |name: &str| {
+        let counters = policy.map(|policy| policy.counters.as_slice()).unwrap_or_default();
+        counters.iter().find(|counter| counter.name == name).map_or((0, 0), |counter| (counter.packets, counter.bytes))
+    };
+    let allow = |allow: &policy::model::Allow| {
+        let (packets, bytes) = count(&policy::counter(allow));
+        Allow::of(allow, |bridge| segment_name(desired, bridge), packets, bytes)
+    };
+    let allows: Vec<Allow> = desired.policy.allows.iter().map(allow).collect();
+    let named: Vec<String> = desired.policy.allows.iter().map(policy::counter).collect();
+    let others = policy.iter().flat_map(|policy| &policy.counters).filter(|counter| !named.contains(&counter.name));
+    let counter = |counter: &policy::model::Counter| Counter {
+        name: counter.name.clone(),
+        dropped: counter.dropped,
+        packets: counter.packets,
+        bytes: counter.bytes,
+    };
+    Seen {
+        owner: if policy.is_some_and(|policy| policy.held) { Owner::Held } else { Owner::RepairedByEvent },
+        trunks: desired.trunks.iter().map(|name| trunk(host, name)).collect(),
+        segments: segments(desired, host),
+        guests: desired.guest.guests.iter().map(|guest| self::guest(desired, host, guest)).collect(),
+        allows,
+        counters: others.map(counter).collect(),
+        notices: notices(desired, host),
+    }
+}
+
+fn segment_name(desired: &Desired, bridge: &IfName) -> String {
+    desired.segments.get(bridge).cloned().unwrap_or_else(|| bridge.to_string())
+}
+
+fn trunk(host: &Host, name: &IfName) -> Trunk {
+    let link = host.links.observed.as_ref().map(|observed| observed.link(name));
+    let failed = host.links.failed.get(&Object::Trunk(name.clone()));
+    let (state, why) = match (link, failed) {
+        (_, Some(why)) => (State::Failed, Some(why.clone())),
+        (None, _) => (State::Pending, Some("is not known yet".to_owned())),
+        (Some(None), _) => (State::Pending, Some(format!("{name} does not exist"))),
+        (Some(Some(link)), _) if !link.up => (State::Pending, Some(format!("{name} is not up"))),
+        (Some(Some(_)), _) => (State::Ready, None),
+    };
+    Trunk { name: name.clone(), state, why }
+}
+
+fn segments(desired: &Desired, host: &Host) -> Vec<Segment> {
+    let states: BTreeMap<IfName, SegmentState> = host
+        .links
+        .observed
+        .iter()
+        .flat_map(|observed| state(&desired.netlink, observed))
+        .map(|state| (state.bridge.0.clone(), state))
+        .collect();
+    let segment = |segment: &bulkhead_netlink::model::Segment| {
+        let why = unfit_bridge(desired, host, &segment.bridge);
+        let found = states.get(&segment.bridge);
+        // Only what the manifest can be blamed for, or a foreign object; the rest comes by itself.
+        let object = Object::Bridge(segment.bridge.clone());
+        let clash = |notice: &Notice| notice.object == object && notice.cause == Cause::Clash;
+        let bad = host.links.failed.contains_key(&object) || host.links.notices.iter().any(clash);
+        let visible =
+            |addresses: &[ipnet::IpNet]| segment.host.as_ref().map(|_| addresses.to_vec()).unwrap_or_default();
+        Segment {
+            name: segment_name(desired, &segment.bridge),
+            trunk: segment.trunk.clone(),
+            vlan: segment.vlan,
+            vlan_link: segment.vlan_link.clone(),
+            bridge: segment.bridge.clone(),
+            addresses: found.map(|found| visible(&found.addresses)).unwrap_or_default(),
+            gateways: found.map(|found| found.gateways.clone()).unwrap_or_default(),
+            state: match (&why, bad) {
+                (None, _) if found.is_some_and(stands) => State::Ready,
+                (_, true) => State::Failed,
+                _ => State::Pending,
+            },
+            why,
+        }
+    };
+    desired.netlink.segments.iter().map(segment).collect()
+}
+
+fn stands(state: &SegmentState) -> bool {
+    [&state.trunk, &state.vlan, &state.bridge].into_iter().all(|(_, state)| *state == LinkState::Up)
+}
+
+fn guest(desired: &Desired, host: &Host, wanted: &guest::Guest) -> Guest {
+    let object = Object::Guest(wanted.name.clone());
+    let libvirt = host.guests.observed.as_ref().filter(|observed| observed.down.is_none());
+    let found = libvirt.and_then(|observed| observed.domains.get(wanted.name.as_str())).filter(|found| found.owned);
+    let said = |causes: &[Cause]| {
+        let mut notices = host.guests.notices.iter().filter(|notice| notice.object == object);
+        notices.find(|notice| causes.contains(&notice.cause)).map(|notice| notice.text.clone())
+    };
+    let failed = host.guests.failed.get(&object).cloned();
+    let waits = failed.or_else(|| said(&[Cause::Held, Cause::Clash, Cause::Pending]));
+    let state = match (found.map(|found| &found.state), &waits) {
+        (Some(guest::State::Running), _) => GuestState::Running,
+        (Some(guest::State::Paused(_)), _) => GuestState::Paused,
+        (Some(guest::State::Other(_)), _) => GuestState::Stopping,
+        (_, Some(_)) if libvirt.is_some() && wanted.start => GuestState::Held,
+        (Some(guest::State::ShutOff), _) => GuestState::Stopped,
+        (None, _) => GuestState::Unknown,
+    };
+    let running = found.and_then(|found| found.running.as_ref());
+    Guest {
+        name: wanted.name.clone(),
+        state,
+        why: if state == GuestState::Running { None } else { waits },
+        vcpus: wanted.vcpus_now,
+        memory: wanted.memory,
+        limits: limits(host, &wanted.name, found),
+        accelerated: running.map(|running| running.kind == "kvm"),
+        nics: nics(desired, wanted),
+    }
+}
+
+/// What bounds the guest: along the path of its process while it runs, of its slice while it does not.
+fn limits(host: &Host, name: &GuestName, found: Option<&guest::DomainFound>) -> Limits {
+    let running = found.filter(|found| found.state != guest::State::ShutOff);
+    let pid = running.and_then(|found| sandbox::path::qemu_pid(&found.uuid).ok().flatten());
+    let limits = pid.and_then(|pid| sandbox::path::effective(pid).ok()).or_else(|| {
+        let group = host.limits.observed.as_ref()?.slices.get(name)?.cgroup.as_ref()?;
+        Some(group.limits.tighter(group.above))
+    });
+    limits.map(|limits| Limits { memory: limits.memory, cpu: limits.cpu, pids: limits.pids }).unwrap_or_default()
+}
+
+fn nics(desired: &Desired, guest: &guest::Guest) -> Vec<Nic> {
+    let nic = |nic: &guest::Nic| {
+        let pinned = desired.policy.nics.iter().find(|pinned| pinned.tap == nic.tap);
+        let addresses = pinned.into_iter().flat_map(|pinned| {
+            let v4 = pinned.ipv4.iter().copied().map(IpAddr::from);
+            v4.chain(pinned.ipv6.iter().copied().map(IpAddr::from))
+        });
+        Nic {
+            segment: segment_name(desired, &nic.bridge),
+            tap: nic.tap.clone(),
+            mac: nic.mac,
+            bridge: nic.bridge.clone(),
+            addresses: addresses.collect(),
+            dhcp: pinned.is_some_and(|pinned| pinned.dhcp),
+        }
+    };
+    guest.nics.iter().map(nic).collect()
+}
+
+/// What every room says, and of a room that could not be read, that its objects are not known.
+pub(crate) fn notices(desired: &Desired, host: &Host) -> Vec<Notice> {
+    let mut notices: Vec<Notice> = [&host.policy.notices, &host.links.notices, &host.resolver.notices]
+        .into_iter()
+        .chain([&host.limits.notices, &host.guests.notices])
+        .flatten()
+        .cloned()
+        .collect();
+    let guests = || desired.guest.guests.iter().map(|guest| Object::Guest(guest.name.clone()));
+    let bridges = || desired.netlink.segments.iter().map(|segment| Object::Bridge(segment.bridge.clone()));
+    if let Some(why) = &host.policy.unread {
+        notices.extend(unread([Object::Policy], why));
+    }
+    if let Some(why) = &host.links.unread {
+        notices.extend(unread(bridges(), why));
+    }
+    if let Some(why) = &host.resolver.unread {
+        notices.extend(unread([Object::Resolver], why));
+    }
+    for why in [&host.limits.unread, &host.guests.unread].into_iter().flatten() {
+        notices.extend(unread(guests(), why));
+    }
+    notices
+}

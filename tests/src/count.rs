@@ -1,5 +1,7 @@
 //! Reads the closing lines of Rust's test harness.
 
+use std::ops::AddAssign;
+
 /// How many tests ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -22,6 +24,13 @@ impl Count {
                 _ => {}
             }
         }
+    }
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
     }
 }
 

@@ -2,10 +2,14 @@
 #![allow(clippy::disallowed_methods, reason = "the lab runs other programs; the product does not")]
 #![allow(clippy::print_stdout, reason = "the lab speaks to people on its standard output")]
 
+mod cases;
 mod count;
 mod deps;
 mod host;
+mod inside;
 mod package;
+mod program;
+mod suite;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,6 +31,9 @@ enum Command {
     Deps,
     /// Build the Debian package, target/debian/bulkhead_*.deb
     Package,
+    /// What a machine of the lab runs; refuses to run anywhere else
+    #[command(hide = true)]
+    Inside,
     /// Run the tests and print how many passed and failed
     Test {
         /// Run only tests whose name contains this text
@@ -38,6 +45,7 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Deps => deps::install().map(|()| true).map_err(|e| chain(&e)),
         Command::Package => package(),
+        Command::Inside => inside::run(),
         Command::Test { filter } => test(filter.as_deref()),
     };
     match ended {

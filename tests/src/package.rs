@@ -1,11 +1,12 @@
 //! Builds the Debian package, the one thing that a host, and the lab, installs.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{env, fs, io};
+
+use crate::program::{self, output};
 
 /// Files of the repository's `systemd/`, and where the package puts them.
 const INSTALLED: &[(&str, &str)] = &[
@@ -43,24 +44,9 @@ pub(crate) enum Error {
         /// The system's answer.
         source: io::Error,
     },
-    /// A program is not there.
-    #[error("start {program}; is it installed?")]
-    Start {
-        /// Its name.
-        program: String,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// A program said no.
-    #[error("{program} failed ({status}); its last words:\n{output}")]
-    Program {
-        /// Its name and first arguments.
-        program: String,
-        /// How it ended.
-        status: std::process::ExitStatus,
-        /// The end of what it wrote to stderr.
-        output: String,
-    },
+    /// A program was needed.
+    #[error(transparent)]
+    Program(#[from] program::Error),
 }
 
 /// Builds the release, its man pages and completions, and of them `target/debian/bulkhead_VERSION_ARCH.deb`, whose path it
@@ -229,7 +215,8 @@ fn compress(file: &Path, directory: &Path, progress: &dyn Fn(&str)) -> Result<()
     let place = directory.join(file.file_name().unwrap_or_default());
     copy(file, &place)?;
     set_mode(&place, 0o644)?;
-    output(Command::new("gzip").arg("-9nf").arg(&place), progress).map(|_| ())
+    output(Command::new("gzip").arg("-9nf").arg(&place), progress)?;
+    Ok(())
 }
 
 /// Runs the cargo that runs us, or the one on the path.
@@ -238,33 +225,8 @@ fn cargo(root: &Path, arguments: &[&str], progress: &dyn Fn(&str)) -> Result<(),
     let mut command = Command::new(program);
     // Where the files are found afterwards must not hang on the caller's environment.
     command.current_dir(root).env("CARGO_TARGET_DIR", root.join("target")).args(arguments);
-    output(&mut command, progress).map(|_| ())
-}
-
-/// Runs a program to its end and returns its stdout; every line of its stderr goes to `progress`.
-fn output(command: &mut Command, progress: &dyn Fn(&str)) -> Result<String, Error> {
-    const LAST_LINES: usize = 30;
-    let program = command.get_program().to_string_lossy().into_owned();
-    let words = command.get_args().take(2).map(|a| a.to_string_lossy().into_owned());
-    let program = [program].into_iter().chain(words).collect::<Vec<_>>().join(" ");
-    let start = |source| Error::Start { program: program.clone(), source };
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
-    let stdout = child.stdout.take();
-    // Two pipes need two readers: one alone would wait for ever on the other's full buffer.
-    let reader = std::thread::spawn(move || stdout.map_or_else(|| Ok(String::new()), io::read_to_string));
-    let mut lines = Vec::new();
-    for line in child.stderr.take().into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(Result::ok) {
-        progress(line.trim());
-        lines.push(line);
-    }
-    let status = child.wait().map_err(start)?;
-    let text = reader.join().unwrap_or_else(|_| Ok(String::new())).map_err(start)?;
-    if status.success() {
-        return Ok(text);
-    }
-    let output = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-    Err(Error::Program { program, status, output })
+    output(&mut command, progress)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -296,11 +258,5 @@ mod tests {
             output(Command::new("sh").arg("-n").arg(&path), &|_| ()).unwrap();
             assert!(fs::read_to_string(&path).unwrap().starts_with("#!/bin/sh\nset -e\n"), "{script}");
         }
-    }
-
-    #[test]
-    fn a_program_that_fails_is_quoted() {
-        let error = output(Command::new("sh").args(["-c", "echo no such luck >&2; exit 3"]), &|_| ()).unwrap_err();
-        assert!(error.to_string().contains("no such luck"), "{error}");
     }
 }

@@ -1,0 +1,57 @@
+//! The cases: what a host with Bulkhead does, each shown on a real one. A case's manifests and expected texts stand in
+//! `tests/cases/NAME/`.
+
+mod boot;
+
+use crate::inside::Lab;
+use crate::suite::Suite;
+
+/// One case.
+pub(crate) struct Case {
+    /// Its number, by which people speak of it.
+    pub(crate) number: u8,
+    /// What it shows, as a sentence.
+    pub(crate) name: &'static str,
+    /// Where it runs.
+    pub(crate) on: &'static [Suite],
+    /// The boot that it needs; cases of one boot run one after the other, in the order of `CASES`.
+    pub(crate) boot: &'static Boot,
+    /// Shows it, or says what was seen instead.
+    pub(crate) run: fn(&Lab) -> Result<(), String>,
+}
+
+impl Case {
+    /// Number, place and sentence, which the filter looks at.
+    pub(crate) fn title(&self, suite: Suite) -> String {
+        format!("case {} {suite}: {}", self.number, self.name)
+    }
+}
+
+/// A way to start the machine.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    /// What it is called in the lab's output.
+    pub(crate) name: &'static str,
+    /// Words for the kernel's command line. `systemd.mask=UNIT` keeps a unit away, `modprobe.blacklist=MODULE` a driver;
+    /// `bulkhead.manifest=NAME` takes `tests/cases/NAME/host.toml` instead of `examples/seed.toml`.
+    pub(crate) words: &'static [&'static str],
+}
+
+/// The package installed, `examples/seed.toml` its manifest. A case leaves it as it found it: the seed applied.
+pub(crate) const SEED: Boot = Boot { name: "seed", words: &[] };
+
+/// All cases. Those of the boot itself come first: later ones change what it made.
+pub(crate) const CASES: &[Case] = &[boot::SEED_IS_THERE];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_cases_have_the_same_name() {
+        let names: BTreeSet<&str> = CASES.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), CASES.len());
+    }
+}

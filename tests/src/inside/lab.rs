@@ -1,0 +1,138 @@
+//! What a case has at hand: commands with a deadline, waiting with a deadline, the daemon's manifest and status.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{CASES_FOLDER, SEED_MANIFEST};
+use crate::program::{Ended, run_until};
+use crate::suite::Suite;
+
+/// Where the daemon reads its manifest.
+const MANIFEST: &str = "/etc/bulkhead/host.toml";
+/// How long a command may take that says nothing else. Software emulation, and QEMU within it, is slow.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// An apply of a whole manifest may wait for libvirt, which may be starting a guest.
+const APPLY_DEADLINE: Duration = Duration::from_secs(180);
+/// Between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A virtual machine of the lab, from inside.
+pub(crate) struct Lab {
+    suite: Suite,
+    measured: RefCell<Vec<String>>,
+}
+
+impl Lab {
+    /// Only `inside::run` makes one: whoever has a `Lab` is in a machine of the lab, where everything may be changed.
+    pub(super) fn new(suite: Suite) -> Self {
+        Self { suite, measured: RefCell::default() }
+    }
+
+    /// The release that runs here.
+    pub(crate) fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// A file of `tests/cases/`, for example `forward/host.toml`.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        Path::new(CASES_FOLDER).join(path)
+    }
+
+    /// The text of a file of `tests/cases/`.
+    pub(crate) fn text(&self, path: &str) -> Result<String, String> {
+        let path = self.file(path);
+        fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Keeps a measured value, which is printed under the case.
+    pub(crate) fn measured(&self, line: impl Into<String>) {
+        self.measured.borrow_mut().push(line.into());
+    }
+
+    /// What was measured since this was asked last.
+    pub(super) fn take_measured(&self) -> Vec<String> {
+        self.measured.take()
+    }
+
+    /// Runs a command line (words apart by spaces, no shell) which must succeed; returns its stdout.
+    pub(crate) fn run(&self, line: &str) -> Result<String, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.run_words(&words)
+    }
+
+    /// Like `run`, for words with spaces in them.
+    pub(crate) fn run_words(&self, words: &[&str]) -> Result<String, String> {
+        let ended = self.attempt(words, DEADLINE)?;
+        if ended.success { Ok(ended.stdout) } else { Err(said(words, &ended)) }
+    }
+
+    /// Runs a command, however it ends; an error when it cannot be started or has not ended by the deadline.
+    pub(crate) fn attempt(&self, words: &[&str], deadline: Duration) -> Result<Ended, String> {
+        let Some((program, arguments)) = words.split_first() else { return Err("a command needs words".to_owned()) };
+        run_until(Command::new(program).args(arguments), deadline)
+            .map_err(|error| format!("{}: {error}", words.join(" ")))
+    }
+
+    /// Looks until `look` is content and returns how long that took; else the error says what was waited for and what
+    /// was seen at last.
+    pub(crate) fn wait<T>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        look: impl Fn() -> Result<T, String>,
+    ) -> Result<(T, Duration), String> {
+        let began = Instant::now();
+        loop {
+            match look() {
+                Ok(found) => return Ok((found, began.elapsed())),
+                Err(seen) if began.elapsed() > deadline => {
+                    return Err(format!("waited {} s for {what}; seen instead: {seen}", deadline.as_secs()));
+                }
+                Err(_) => sleep(LOOK_EVERY),
+            }
+        }
+    }
+
+    /// Makes `manifest` the host's own and applies it; the daemon's last words as JSON lines.
+    pub(crate) fn apply(&self, manifest: &str) -> Result<String, String> {
+        fs::write(MANIFEST, manifest).map_err(|error| format!("{MANIFEST}: {error}"))?;
+        let words = ["bulkhead", "apply", "--json"];
+        let ended = self.attempt(&words, APPLY_DEADLINE)?;
+        if ended.success { Ok(ended.stdout) } else { Err(said(&words, &ended)) }
+    }
+
+    /// Applies `tests/cases/NAME/host.toml`.
+    pub(crate) fn apply_case(&self, name: &str) -> Result<String, String> {
+        self.apply(&self.text(&format!("{name}/host.toml"))?)
+    }
+
+    /// Applies `examples/seed.toml` again, which each case of the boot `SEED` leaves behind.
+    pub(crate) fn apply_seed(&self) -> Result<String, String> {
+        let seed = fs::read_to_string(SEED_MANIFEST).map_err(|error| format!("{SEED_MANIFEST}: {error}"))?;
+        self.apply(&seed)
+    }
+
+    /// `bulkhead status --json`.
+    pub(crate) fn status(&self) -> Result<Value, String> {
+        let text = self.run("bulkhead status --json")?;
+        serde_json::from_str(&text).map_err(|error| format!("bulkhead status --json: {error}: {text}"))
+    }
+
+    /// The last lines of the daemon's log.
+    pub(crate) fn journal(&self, lines: usize) -> String {
+        let lines = lines.to_string();
+        let words = ["journalctl", "--no-pager", "--output=short-monotonic", "--unit=bulkheadd", "--lines", &lines];
+        self.run_words(&words).unwrap_or_else(|error| error)
+    }
+}
+
+/// How a command failed, for people.
+fn said(words: &[&str], ended: &Ended) -> String {
+    format!("`{}` ended with {}: {}{}", words.join(" "), ended.status, ended.stderr.trim_end(), ended.stdout.trim_end())
+}

@@ -1,0 +1,85 @@
+//! Runs kernel tests and cases, and prints each by name as it ends.
+
+use std::io::{self, BufRead, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::{CONTROL, Lab, PAYLOAD, Room, Task};
+use crate::cases::{CASES, Case};
+use crate::count::Count;
+
+/// Lines of the daemon's log under a failed case.
+const LOG_LINES: usize = 20;
+
+/// Everything that the task names.
+pub(super) fn run(task: &Task) -> Count {
+    let mut count = Count::default();
+    for room in &task.rooms {
+        println!("{CONTROL}at kernel tests of {}", room.name);
+        println!("kernel tests of {} on {}", room.name, task.suite);
+        match kernel_tests(room) {
+            Ok(ran) => count += ran,
+            Err(error) => {
+                println!("kernel tests of {} on {}: {error}", room.name, task.suite);
+                count.failed += 1;
+            }
+        }
+    }
+    let lab = Lab::new(task.suite);
+    for case in CASES.iter().filter(|case| task.cases.iter().any(|name| name == case.name)) {
+        println!("{CONTROL}at case {}", case.number);
+        if shown(case, &lab) {
+            count.passed += 1;
+        } else {
+            count.failed += 1;
+        }
+    }
+    count
+}
+
+/// Runs one room's test program and passes its lines on.
+fn kernel_tests(room: &Room) -> io::Result<Count> {
+    let mut command = Command::new(Path::new(PAYLOAD).join(room.program()));
+    // One at a time: they share the machine's systemd and libvirtd, and two cores in software emulation gain little.
+    command.arg("--test-threads=1");
+    if !room.tests.is_empty() {
+        command.arg("--exact").args(&room.tests);
+    }
+    let (reader, writer) = io::pipe()?;
+    let errors = writer.try_clone()?;
+    let mut child = command.stdin(Stdio::null()).stdout(writer).stderr(errors).spawn()?;
+    // The command holds the writing ends: the reader would never see the end.
+    drop(command);
+    let mut count = Count::default();
+    for line in BufReader::new(reader).lines() {
+        let line = line?;
+        count.add_line(&line);
+        println!("{line}");
+    }
+    let ended = child.wait()?;
+    if !ended.success() && count.failed == 0 {
+        return Err(io::Error::other(format!("its program ended with {ended}")));
+    }
+    Ok(count)
+}
+
+/// Runs a case and prints how it ended, what it measured, and on failure the reason; whether it went well.
+fn shown(case: &Case, lab: &Lab) -> bool {
+    let began = Instant::now();
+    let ended = catch_unwind(AssertUnwindSafe(|| (case.run)(lab)))
+        .unwrap_or_else(|_| Err("the case itself panicked; its message stands in the machine's journal".to_owned()));
+    let word = if ended.is_ok() { "ok" } else { "FAILED" };
+    println!("{} ... {word} ({:.1} s)", case.title(lab.suite()), began.elapsed().as_secs_f64());
+    for line in lab.take_measured() {
+        println!("    {line}");
+    }
+    if let Err(reason) = &ended {
+        let log = lab.journal(LOG_LINES);
+        for line in reason.lines().chain(["the daemon's log:"]).chain(log.lines()) {
+            println!("    {line}");
+        }
+    }
+    ended.is_ok()
+}

@@ -4,10 +4,22 @@ use std::io;
 use std::process::{Command, Stdio};
 
 /// Package and what it is for.
-const PACKAGES: &[(&str, &str)] = &[
+type Needs = &'static [(&'static str, &'static str)];
+
+/// What the build needs.
+pub(crate) const BUILD: Needs = &[
     ("pkg-config", "finds libvirt"),
     ("libvirt-dev", "libvirt's headers: the life cycle of domains"),
     ("libnftables-dev", "libnftables: the ruleset"),
+];
+
+/// What the machines of the lab need.
+pub(crate) const MACHINES: Needs = &[
+    ("qemu-system-x86", "runs the lab's machines"),
+    ("mmdebstrap", "installs Debian into their images"),
+    ("debian-archive-keyring", "the keys of Debian's archive, with which mmdebstrap checks what it installs"),
+    ("e2fsprogs", "mke2fs writes their disks without mounting anything"),
+    ("busybox-static", "the whole userland of their initramfs"),
 ];
 
 /// Why the packages are not there.
@@ -25,7 +37,7 @@ pub(crate) enum DepsError {
     #[error("apt-get {0} failed; its own message stands above")]
     Apt(&'static str),
     /// Neither root nor sudo.
-    #[error("installing packages needs root: type `apt-get install {0}` as root, then run this again")]
+    #[error("{0} has to run as root: run this as root, or install sudo")]
     NotRoot(String),
 }
 
@@ -33,9 +45,9 @@ pub(crate) enum DepsError {
 ///
 /// # Errors
 /// When dpkg or apt-get cannot be run, refuse, or neither root nor sudo is at hand.
-pub(crate) fn install() -> Result<(), DepsError> {
+pub(crate) fn install(needs: &[Needs]) -> Result<(), DepsError> {
     let mut missing = Vec::new();
-    for &(package, why) in PACKAGES {
+    for &(package, why) in needs.iter().copied().flatten() {
         if !installed(package)? {
             missing.push(package);
             println!("package {package} is missing: {why}");
@@ -45,12 +57,24 @@ pub(crate) fn install() -> Result<(), DepsError> {
         return Ok(());
     }
     println!("installing with apt-get: {}", missing.join(" "));
-    let sudo = !root()?;
-    if sudo && !runs("sudo") {
-        return Err(DepsError::NotRoot(missing.join(" ")));
+    apt("update", &[])?;
+    apt("install", &missing)
+}
+
+/// A command that runs `program` as root: as it is for root, through sudo for others.
+///
+/// # Errors
+/// When neither is at hand.
+pub(crate) fn as_root(program: &str) -> Result<Command, DepsError> {
+    if root()? {
+        return Ok(Command::new(program));
     }
-    apt(sudo, "update", &[])?;
-    apt(sudo, "install", &missing)
+    if !runs("sudo") {
+        return Err(DepsError::NotRoot(program.to_owned()));
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    Ok(command)
 }
 
 fn installed(package: &str) -> Result<bool, DepsError> {
@@ -72,13 +96,14 @@ fn runs(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-fn apt(sudo: bool, verb: &'static str, packages: &[&str]) -> Result<(), DepsError> {
-    let mut command = if sudo { Command::new("sudo") } else { Command::new("apt-get") };
-    if sudo {
-        command.arg("apt-get");
-    }
-    command.args(["--quiet=2", "--yes", "--no-install-recommends", verb]).args(packages);
-    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-    let ended = command.status().map_err(|source| DepsError::Run { program: "apt-get", source })?;
+fn apt(verb: &'static str, packages: &[&str]) -> Result<(), DepsError> {
+    // Through env: sudo passes no variables on.
+    let mut command = as_root("env")?;
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet=2", "--yes", "--no-install-recommends", verb]);
+    let ended = command
+        .args(packages)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|source| DepsError::Run { program: "apt-get", source })?;
     if ended.success() { Ok(()) } else { Err(DepsError::Apt(verb)) }
 }

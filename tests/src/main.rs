@@ -9,13 +9,19 @@ mod host;
 mod inside;
 mod package;
 mod program;
+mod progress;
+mod rooms;
 mod suite;
+mod test;
+mod vm;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use bulkhead_types::chain;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::suite::Suite;
 
 /// Tests of Bulkhead.
 #[derive(Parser)]
@@ -38,15 +44,36 @@ enum Command {
     Test {
         /// Run only tests whose name contains this text
         filter: Option<String>,
+        /// Which machines to run them in
+        #[arg(long, value_enum, default_value_t = Suites::All)]
+        suite: Suites,
     },
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Suites {
+    Debian12,
+    Debian13,
+    All,
+}
+
+impl Suites {
+    const fn list(self) -> &'static [Suite] {
+        match self {
+            Self::Debian12 => &[Suite::Debian12],
+            Self::Debian13 => &[Suite::Debian13],
+            Self::All => Suite::ALL,
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let ended = match Arguments::parse().command {
-        Command::Deps => deps::install().map(|()| true).map_err(|e| chain(&e)),
-        Command::Package => package(),
+        Command::Deps => deps::install(&[deps::BUILD]).map(|()| true).map_err(|e| chain(&e)),
+        Command::Package => package(root),
         Command::Inside => inside::run(),
-        Command::Test { filter } => test(filter.as_deref()),
+        Command::Test { filter, suite } => test::run(root, suite.list(), filter.as_deref()),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -59,21 +86,9 @@ fn main() -> ExitCode {
 }
 
 /// Builds the package and prints where it is.
-fn package() -> Result<bool, String> {
-    deps::install().map_err(|e| chain(&e))?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+fn package(root: &Path) -> Result<bool, String> {
+    deps::install(&[deps::BUILD]).map_err(|e| chain(&e))?;
     let built = package::build(root, &|line| println!("{line}")).map_err(|e| chain(&e))?;
     println!("{}", built.display());
     Ok(true)
-}
-
-/// Runs everything; whether all passed and at least one ran.
-fn test(filter: Option<&str>) -> Result<bool, String> {
-    deps::install().map_err(|e| chain(&e))?;
-    let ran = host::run(filter).map_err(|e| chain(&e))?;
-    if ran.count.passed + ran.count.failed == 0 {
-        println!("no test ran: check the filter, or build errors above");
-    }
-    println!("{} passed, {} failed", ran.count.passed, ran.count.failed);
-    Ok(ran.clean && ran.count.failed == 0 && ran.count.passed > 0)
 }

@@ -45,9 +45,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Name of its program in the payload.
-    pub(crate) fn program(&self) -> String {
-        format!("{}-kernel", self.name)
+    /// Name of a room's program in the payload.
+    pub(crate) fn program_of(name: &str) -> String {
+        format!("{name}-kernel")
     }
 }
 

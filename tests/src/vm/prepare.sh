@@ -1,0 +1,20 @@
+# Runs on a fresh copy of the image's disk before its systemd does, so that the boot which follows is the first one with
+# Bulkhead installed, as on a host where the package came with the installation.
+export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
+dpkg --force-unsafe-io --install /lab/bulkhead.deb
+
+manifest=/lab/examples/seed.toml
+for word in $(cat /proc/cmdline); do
+    case "$word" in
+    bulkhead.manifest=*) manifest=/lab/cases/${word#*=}/host.toml ;;
+    esac
+done
+install -D -m 0644 "$manifest" /etc/bulkhead/host.toml
+
+install -m 0644 /lab/bulkhead-lab.service /etc/systemd/system/
+mkdir -p /etc/systemd/system/multi-user.target.wants
+ln -sf ../bulkhead-lab.service /etc/systemd/system/multi-user.target.wants/
+# eth2 is the far side of the trunk eth1: it listens from its first moment and says nothing of its own.
+cat >/etc/udev/rules.d/70-lab.rules <<'RULE'
+ACTION=="add", SUBSYSTEM=="net", KERNEL=="eth2", RUN+="/bin/sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth2/disable_ipv6; ip link set eth2 up'"
+RULE

@@ -1,0 +1,6 @@
+//! The packet toolkit with a real kernel: what a case concludes from it must be so. As root, in a machine of the lab.
+#![allow(clippy::disallowed_methods, reason = "the lab runs other programs; the product does not")]
+
+mod conversations;
+mod counts;
+mod world;

@@ -2,6 +2,14 @@
 //! `tests/cases/NAME/`.
 
 mod boot;
+mod changes;
+mod counters;
+mod forward;
+mod invisible;
+mod lease;
+mod stand_in;
+mod varlink;
+mod watchers;
 
 use crate::inside::Lab;
 use crate::suite::Suite;
@@ -41,7 +49,16 @@ pub(crate) struct Boot {
 pub(crate) const SEED: Boot = Boot { name: "seed", words: &[] };
 
 /// All cases. Those of the boot itself come first: later ones change what it made.
-pub(crate) const CASES: &[Case] = &[boot::SEED_IS_THERE];
+pub(crate) const CASES: &[Case] = &[
+    boot::SEED_IS_THERE,
+    lease::OVER_ITS_VLAN,
+    forward::ONLY_WHAT_IS_ALLOWED,
+    forward::NO_LIE_ARRIVES,
+    invisible::NO_HOST,
+    invisible::NO_STRANGER,
+    changes::NO_CHANGE_LEAKS,
+    changes::NO_RESTART_LEAKS,
+];
 
 #[cfg(test)]
 mod tests {

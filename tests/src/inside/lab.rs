@@ -14,7 +14,7 @@ use crate::program::{Ended, run_until};
 use crate::suite::Suite;
 
 /// Where the daemon reads its manifest.
-const MANIFEST: &str = "/etc/bulkhead/host.toml";
+pub(crate) const MANIFEST: &str = "/etc/bulkhead/host.toml";
 /// How long a command may take that says nothing else. Software emulation, and QEMU within it, is slow.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// An apply of a whole manifest may wait for libvirt, which may be starting a guest.

@@ -7,7 +7,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use lab::Lab;
+pub(crate) use lab::{Lab, MANIFEST};
 
 use crate::suite::Suite;
 

@@ -42,8 +42,6 @@ pub(super) fn run(task: &Task) -> Count {
 /// Runs one room's test program and passes its lines on.
 fn kernel_tests(room: &Room) -> io::Result<Count> {
     let mut command = Command::new(Path::new(PAYLOAD).join(Room::program_of(&room.name)));
-    // One at a time: they share the machine's systemd and libvirtd, and two cores in software emulation gain little.
-    command.arg("--test-threads=1");
     if !room.tests.is_empty() {
         command.arg("--exact").args(&room.tests);
     }

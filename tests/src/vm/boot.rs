@@ -85,6 +85,9 @@ pub(crate) fn boot(
     let console = image.console(name);
     let disk = payload.write(task)?;
     let mut command = qemu(image, disk, &console, words);
+    // QEMU's own complaints and the console's lines tell one story; appending, neither overwrites the other.
+    File::create(&console).map_err(at("make", &console))?;
+    command.stderr(File::options().append(true).open(&console).map_err(at("open", &console))?);
     command.arg("-chardev").arg(match screen {
         Screen::Lines => "stdio,id=lab",
         Screen::Terminal => "stdio,id=lab,mux=on,signal=off",
@@ -136,8 +139,8 @@ fn qemu(image: &Image, payload: &Path, console: &Path, words: &[&str]) -> Comman
     }
     command.arg("-object").arg("rng-random,filename=/dev/urandom,id=random");
     command.arg("-device").arg("virtio-rng-pci,rng=random");
-    command.arg("-serial").arg(format!("file:{}", console.display()));
-    command.args(["-serial", "chardev:lab"]);
+    command.arg("-chardev").arg(format!("file,id=console,append=on,path={}", escaped(console)));
+    command.args(["-serial", "chardev:console", "-serial", "chardev:lab"]);
     command
 }
 
@@ -176,7 +179,7 @@ fn follow(machine: &mut Machine, lines: Receiver<String>, label: &str) -> Result
             }
         };
         match control(&line) {
-            None => println!("{line}"),
+            None => progress.say(&line),
             Some(("up", _)) => {
                 progress.mark("up");
                 deadline = SILENCE_DEADLINE;

@@ -4,6 +4,7 @@
 
 mod cases;
 mod count;
+mod demo;
 mod deps;
 mod host;
 mod inside;
@@ -35,6 +36,12 @@ struct Arguments {
 enum Command {
     /// Install the packages that the build needs (apt; as root or through sudo); says what and why first
     Deps,
+    /// Boot a Debian 13 machine with the package and examples/seed.toml, and show what it does
+    Demo {
+        /// Stay in the machine afterwards, at a root shell
+        #[arg(long)]
+        shell: bool,
+    },
     /// Build the Debian package, target/debian/bulkhead_*.deb
     Package,
     /// What a machine of the lab runs; refuses to run anywhere else
@@ -72,6 +79,7 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Deps => deps::install(&[deps::BUILD]).map(|()| true).map_err(|e| chain(&e)),
         Command::Package => package(root),
+        Command::Demo { shell } => demo::run(root, shell),
         Command::Inside => inside::run(),
         Command::Test { filter, suite } => test::run(root, suite.list(), filter.as_deref()),
     };

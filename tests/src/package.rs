@@ -31,6 +31,9 @@ const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 /// Pages of the repository's root for `/usr/share/doc/bulkhead`.
 const PAGES: &[&str] = &["README.md", "ARCHITECTURE.md", "THREATS.md"];
 
+/// Pages that the units and the control file send people to; those of the single commands are as many as there are.
+const MAN_PAGES: &[&str] = &["man1/bulkhead.1.gz", "man8/bulkheadd.8.gz"];
+
 /// Why there is no package.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -64,9 +67,7 @@ pub(crate) fn build(root: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf, Err
     for (name, place) in [("bulkheadd", "usr/sbin/bulkheadd"), ("bulkhead", "usr/bin/bulkhead")] {
         install(&target.join("release").join(name), &stage.join(place), 0o755)?;
     }
-    if root.join("agent/examples/reference.rs").exists() {
-        reference(root, &stage, progress)?;
-    }
+    reference(root, &stage, progress)?;
     progress("staging the package");
     for (name, place) in INSTALLED {
         install(&root.join("systemd").join(name), &stage.join(place), 0o644)?;
@@ -98,6 +99,10 @@ fn reference(root: &Path, stage: &Path, progress: &dyn Fn(&str)) -> Result<(), E
         let section = page.extension().unwrap_or_default().to_string_lossy().into_owned();
         compress(&page, &stage.join("usr/share/man").join(format!("man{section}")), progress)?;
     }
+    for page in MAN_PAGES {
+        let place = stage.join("usr/share/man").join(page);
+        fs::metadata(&place).map_err(at("find", &place))?;
+    }
     for script in list(&completions)? {
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let place = match name.strip_suffix(".bash") {
@@ -114,15 +119,13 @@ fn reference(root: &Path, stage: &Path, progress: &dyn Fn(&str)) -> Result<(), E
 fn documents(root: &Path, stage: &Path, progress: &dyn Fn(&str)) -> Result<(), Error> {
     let place = stage.join("usr/share/doc/bulkhead");
     install(&root.join("systemd/debian/copyright"), &place.join("copyright"), 0o644)?;
-    for page in PAGES.iter().filter(|page| root.join(page).exists()) {
+    for page in PAGES {
         install(&root.join(page), &place.join(page), 0o644)?;
     }
     let changelog = root.join("target/debian/changelog");
-    if root.join("CHANGELOG.md").exists() {
-        copy(&root.join("CHANGELOG.md"), &changelog)?;
-        compress(&changelog, &place, progress)?;
-    }
-    for example in list(&root.join("examples")).unwrap_or_default() {
+    copy(&root.join("CHANGELOG.md"), &changelog)?;
+    compress(&changelog, &place, progress)?;
+    for example in list(&root.join("examples"))? {
         if example.extension().is_some_and(|e| e == "toml") {
             install(&example, &place.join("examples").join(example.file_name().unwrap_or_default()), 0o644)?;
         }

@@ -7,7 +7,7 @@ use bulkhead_types::chain;
 
 use crate::cases::{Boot, CASES};
 use crate::count::Count;
-use crate::inside::Task;
+use crate::inside::{Purpose, Room, Task};
 use crate::rooms::KernelTests;
 use crate::suite::Suite;
 use crate::vm::{self, Image, Payload, Screen};
@@ -37,7 +37,7 @@ pub(crate) fn run(root: &Path, suites: &[Suite], filter: Option<&str>) -> Result
         if !boots.is_empty() {
             let package = package::build(root, &|line| println!("package: {line}")).map_err(|e| chain(&e))?;
             joined(images)?;
-            count += machines(root, &lab, &package, &kernel_tests, &boots)?;
+            count += machines(root, &lab, &package, &kernel_tests, boots)?;
         }
         if count == Count::default() {
             println!("no test ran: check the filter, or build errors above");
@@ -62,22 +62,29 @@ fn joined(images: ScopedJoinHandle<'_, Result<Vec<Image>, vm::Error>>) -> Result
     }
 }
 
+/// One boot of a machine, and what is to be done in it.
+struct Planned {
+    boot: &'static Boot,
+    suite: Suite,
+    rooms: Vec<Room>,
+    cases: Vec<String>,
+}
+
 /// Which boots, in which order, and what each is for.
-fn plan(suites: &[Suite], filter: Option<&str>, kernel_tests: &[KernelTests]) -> Vec<(&'static Boot, Task)> {
-    let mut boots: Vec<(&'static Boot, Task)> = Vec::new();
+fn plan(suites: &[Suite], filter: Option<&str>, kernel_tests: &[KernelTests]) -> Vec<Planned> {
+    let mut boots: Vec<Planned> = Vec::new();
+    let chosen = |title: &str| filter.is_none_or(|text| title.contains(text));
     for &suite in suites {
         let rooms: Vec<_> = kernel_tests.iter().filter_map(|tests| tests.select(filter)).collect();
         if !rooms.is_empty() {
-            boots.push((&ROOMS, Task { suite, rooms, cases: Vec::new() }));
+            boots.push(Planned { boot: &ROOMS, suite, rooms, cases: Vec::new() });
         }
-        let chosen = |title: &str| filter.is_none_or(|text| title.contains(text));
         for case in CASES.iter().filter(|case| case.on.contains(&suite) && chosen(&case.title(suite))) {
-            let same = |(boot, task): &&mut (&Boot, Task)| boot.name == case.boot.name && task.suite == suite;
+            let name = case.name.to_owned();
+            let same = |planned: &&mut Planned| planned.boot.name == case.boot.name && planned.suite == suite;
             match boots.iter_mut().find(same) {
-                Some((_, task)) => task.cases.push(case.name.to_owned()),
-                None => {
-                    boots.push((case.boot, Task { suite, rooms: Vec::new(), cases: vec![case.name.to_owned()] }));
-                }
+                Some(planned) => planned.cases.push(name),
+                None => boots.push(Planned { boot: case.boot, suite, rooms: Vec::new(), cases: vec![name] }),
             }
         }
     }
@@ -90,14 +97,15 @@ fn machines(
     lab: &Path,
     package: &Path,
     kernel_tests: &[KernelTests],
-    boots: &[(&'static Boot, Task)],
+    boots: Vec<Planned>,
 ) -> Result<Count, String> {
     let programs: Vec<(String, PathBuf)> = kernel_tests.iter().map(KernelTests::file).collect();
     let payload = Payload::stage(root, lab, package, &programs).map_err(|e| chain(&e))?;
     let mut count = Count::default();
-    for (boot, task) in boots {
-        let image = vm::build(lab, task.suite).map_err(|e| chain(&e))?;
-        match vm::boot(&image, &payload, task, boot.name, boot.words, Screen::Lines) {
+    for Planned { boot, suite, rooms, cases } in boots {
+        let image = vm::build(lab, suite).map_err(|e| chain(&e))?;
+        let task = Task { suite, purpose: Purpose::Tests { rooms, cases } };
+        match vm::boot(&image, &payload, &task, boot.name, boot.words, Screen::Lines) {
             Ok(ran) => count += ran,
             Err(error) => {
                 println!("{}", chain(&error));

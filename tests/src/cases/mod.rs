@@ -1,6 +1,7 @@
 //! The cases: what a host with Bulkhead does, each shown on a real one. A case's manifests and expected texts stand in
 //! `tests/cases/NAME/`.
 
+mod absent;
 mod boot;
 mod changes;
 mod counters;
@@ -58,6 +59,8 @@ pub(crate) const CASES: &[Case] = &[
     invisible::NO_STRANGER,
     changes::NO_CHANGE_LEAKS,
     changes::NO_RESTART_LEAKS,
+    absent::LIBVIRT_ABSENT,
+    absent::TRUNK_LATE,
 ];
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 //! What runs in a machine of the lab, as root, from its unit `bulkhead-lab.service`: the rooms' kernel tests, then cases.
 
+mod demo;
 mod lab;
 mod tests;
 
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use lab::{Lab, MANIFEST};
 
+use crate::program::run_until;
 use crate::suite::Suite;
 
 /// Where the initramfs mounts what the host hands in.
@@ -21,6 +25,10 @@ const CASES_FOLDER: &str = "/lab/cases";
 const SEED_MANIFEST: &str = "/lab/examples/seed.toml";
 /// The kernel command line's word without which nothing here does anything.
 pub(crate) const WORD: &str = "bulkhead.lab=1";
+/// How long a boot may go on beside us before the cases begin all the same.
+const BOOT_DEADLINE: Duration = Duration::from_secs(240);
+/// What the console says when the task begins.
+pub(crate) const UP: &str = "lab: up";
 /// Begins a line for the host's program, which is not shown.
 pub(crate) const CONTROL: &str = "::";
 
@@ -29,10 +37,34 @@ pub(crate) const CONTROL: &str = "::";
 pub(crate) struct Task {
     /// The release, which the cases ask for.
     pub(crate) suite: Suite,
-    /// The rooms' kernel tests to run.
-    pub(crate) rooms: Vec<Room>,
-    /// Names of the cases to run.
-    pub(crate) cases: Vec<String>,
+    /// What to do.
+    pub(crate) purpose: Purpose,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// Run kernel tests and cases.
+    Tests {
+        /// The rooms' kernel tests.
+        rooms: Vec<Room>,
+        /// Names of the cases.
+        cases: Vec<String>,
+    },
+    /// Show Bulkhead at work.
+    Demo {
+        /// Then leave the user at a shell on the second serial port, which is a terminal of this size.
+        shell: Option<Size>,
+    },
+}
+
+/// Rows and columns of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Size {
+    /// Lines.
+    pub(crate) rows: u16,
+    /// Characters of a line.
+    pub(crate) columns: u16,
 }
 
 /// The kernel tests of one room.
@@ -63,8 +95,35 @@ pub(crate) fn run() -> Result<bool, String> {
     }
     let text = fs::read_to_string(TASK_FILE).map_err(|error| format!("{TASK_FILE}: {error}"))?;
     let task: Task = serde_json::from_str(&text).map_err(|error| format!("{TASK_FILE}: {error}"))?;
-    println!("{CONTROL}up");
-    let count = tests::run(&task);
+    // On the console, whoever has our own port: a terminal is not read by the host's program.
+    fs::write("/dev/console", format!("{UP}\n")).map_err(|error| format!("/dev/console: {error}"))?;
+    let count = match &task.purpose {
+        Purpose::Tests { rooms, cases } => {
+            println!("{CONTROL}up");
+            booted();
+            tests::run(task.suite, rooms, cases)
+        }
+        Purpose::Demo { shell: Some(size) } => return demo::with_shell(task.suite, *size),
+        Purpose::Demo { shell: None } => {
+            println!("{CONTROL}up");
+            demo::run(task.suite)
+        }
+    };
     println!("{CONTROL}ended {} {}", count.passed, count.failed);
     Ok(count.failed == 0)
+}
+
+/// Waits until all that the boot starts has started; what has not by then is shown, and the cases will say what it means.
+fn booted() {
+    println!("{CONTROL}at the rest of the boot");
+    let mut wait = Command::new("systemctl");
+    let waited = run_until(wait.args(["is-system-running", "--wait"]), BOOT_DEADLINE);
+    // `degraded` is an end too: a failed unit is shown, and for the cases to judge.
+    if waited.is_ok_and(|ended| ended.stdout.trim() == "running") {
+        return;
+    }
+    for arguments in [["list-jobs", "--no-pager"], ["--failed", "--no-pager"]] {
+        let shown = run_until(Command::new("systemctl").args(arguments), Duration::from_secs(30));
+        shown.iter().flat_map(|ended| ended.stdout.lines()).for_each(|line| println!("    {line}"));
+    }
 }

@@ -6,29 +6,30 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::{CONTROL, Lab, PAYLOAD, Room, Task};
+use super::{CONTROL, Lab, PAYLOAD, Room};
 use crate::cases::{CASES, Case};
 use crate::count::Count;
+use crate::suite::Suite;
 
 /// Lines of the daemon's log under a failed case.
 const LOG_LINES: usize = 20;
 
-/// Everything that the task names.
-pub(super) fn run(task: &Task) -> Count {
+/// Runs the rooms' kernel tests, then the cases of these names.
+pub(super) fn run(suite: Suite, rooms: &[Room], cases: &[String]) -> Count {
     let mut count = Count::default();
-    for room in &task.rooms {
+    for room in rooms {
         println!("{CONTROL}at kernel tests of {}", room.name);
-        println!("kernel tests of {} on {}", room.name, task.suite);
+        println!("kernel tests of {} on {}", room.name, suite);
         match kernel_tests(room) {
             Ok(ran) => count += ran,
             Err(error) => {
-                println!("kernel tests of {} on {}: {error}", room.name, task.suite);
+                println!("kernel tests of {} on {}: {error}", room.name, suite);
                 count.failed += 1;
             }
         }
     }
-    let lab = Lab::new(task.suite);
-    for case in CASES.iter().filter(|case| task.cases.iter().any(|name| name == case.name)) {
+    let lab = Lab::new(suite);
+    for case in CASES.iter().filter(|case| cases.iter().any(|name| name == case.name)) {
         println!("{CONTROL}at case {}", case.number);
         if shown(case, &lab) {
             count.passed += 1;

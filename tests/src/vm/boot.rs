@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Error, Image, Payload, at};
 use crate::count::Count;
-use crate::inside::{CONTROL, Task, WORD};
+use crate::inside::{CONTROL, Task, UP, WORD};
 use crate::progress::Progress;
 
 /// From power on to the lab's first line: 15 to 30 s in software emulation on two idle cores.
@@ -21,6 +21,7 @@ const SILENCE_DEADLINE: Duration = Duration::from_secs(600);
 const END_DEADLINE: Duration = Duration::from_secs(60);
 /// Lines of the console that an error shows.
 const TAIL_LINES: usize = 40;
+const QEMU: &str = "qemu-system-x86_64";
 const MEMORY: &str = "2048";
 
 /// What runs the machine's instructions.
@@ -92,9 +93,7 @@ pub(crate) fn boot(
         Screen::Lines => "stdio,id=lab",
         Screen::Terminal => "stdio,id=lab,mux=on,signal=off",
     });
-    if screen == Screen::Terminal {
-        command.args(["-mon", "lab"]);
-    } else {
+    if screen == Screen::Lines {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
     }
     println!(
@@ -104,17 +103,42 @@ pub(crate) fn boot(
             Accelerator::Software => "software emulation",
         }
     );
-    let qemu = command.spawn().map_err(at("start", Path::new("qemu-system-x86_64")))?;
+    let qemu = command.spawn().map_err(at("start", Path::new(QEMU)))?;
     let mut machine = Machine { qemu, console };
     match machine.qemu.stdout.take() {
         Some(stdout) => follow(&mut machine, lines(BufReader::new(stdout)), &label),
-        None => machine.qemu.wait().map(|_| Count::default()).map_err(at("wait for", Path::new("qemu-system-x86_64"))),
+        None => {
+            let progress = Progress::begin(label);
+            progress.now("booting");
+            wait_for_terminal(&mut machine, progress)
+        }
     }
+}
+
+/// Waits for the end of a machine that has the user's terminal, with signs of life until it has spoken itself.
+fn wait_for_terminal(machine: &mut Machine, progress: Progress) -> Result<Count, Error> {
+    let mut booting = Some(progress);
+    loop {
+        if machine.qemu.try_wait().map_err(at("wait for", Path::new(QEMU)))?.is_some() {
+            return match booting {
+                None => Ok(Count::default()),
+                Some(_) => Err(died(machine, "the machine ended before its task".to_owned())),
+            };
+        }
+        if booting.is_some() && fs::read(&machine.console).is_ok_and(|text| contains(&text, UP.as_bytes())) {
+            booting = None;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|part| part == word)
 }
 
 /// QEMU's command line, but for the second serial port's far end `lab`.
 fn qemu(image: &Image, payload: &Path, console: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
+    let mut command = Command::new(QEMU);
     // Where the snapshot of the disk grows: /tmp may be small.
     command.env("TMPDIR", image.folder());
     command.args(["-nodefaults", "-display", "none", "-no-reboot", "-smp", "2", "-m", MEMORY]);
@@ -123,7 +147,7 @@ fn qemu(image: &Image, payload: &Path, console: &Path, words: &[&str]) -> Comman
         Accelerator::Software => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
     };
     command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initramfs());
-    let mut line = format!("console=ttyS0 net.ifnames=0 quiet loglevel=4 panic=-1 {WORD}");
+    let mut line = format!("console=ttyS0 net.ifnames=0 quiet systemd.show_status=yes panic=-1 {WORD}");
     for word in words {
         line.push(' ');
         line.push_str(word);

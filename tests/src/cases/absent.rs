@@ -1,0 +1,97 @@
+//! What is not there when the machine boots.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Boot, Case};
+use crate::inside::Lab;
+use crate::suite::Suite;
+
+/// Case 13, its second half.
+pub(super) const LIBVIRT_ABSENT: Case = Case {
+    number: 13,
+    name: "without libvirtd at boot the network is ready all the same, and the guest waits",
+    on: &[Suite::Debian13],
+    boot: &NO_LIBVIRT,
+    run: libvirt_absent,
+};
+
+/// Case 14.
+pub(super) const TRUNK_LATE: Case = Case {
+    number: 14,
+    name: "a trunk that is missing at boot is pending, and built by its event when it comes",
+    on: &[Suite::Debian13],
+    boot: &NO_TRUNK,
+    run: trunk_late,
+};
+
+const NO_LIBVIRT: Boot = Boot {
+    name: "no-libvirt",
+    words: &[
+        "systemd.mask=libvirtd.service",
+        "systemd.mask=libvirtd.socket",
+        "systemd.mask=libvirtd-ro.socket",
+        "systemd.mask=libvirtd-admin.socket",
+    ],
+};
+
+/// The driver of all NICs stays away until somebody asks for it by name.
+const NO_TRUNK: Boot = Boot { name: "no-trunk", words: &["modprobe.blacklist=virtio_net"] };
+
+/// The daemon is started before us; it only has to get through its first turn.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// From the driver's start to the last address; most of it is udev's work, in software emulation.
+const BUILT_DEADLINE: Duration = Duration::from_secs(30);
+
+fn libvirt_absent(lab: &Lab) -> Result<(), String> {
+    let status = ready(lab)?;
+    for link in ["vlan20", "br20", "vlan30", "br30"] {
+        let seen = lab.run(&format!("ip -o link show {link}"))?;
+        if !seen.contains(",UP") {
+            return Err(format!("{link} is not up: {seen}"));
+        }
+    }
+    let guest = &status["guests"][0];
+    if guest["state"] == "unknown" && guest["why"].is_string() {
+        lab.measured(format!("the status of the guest says: {}", guest["why"]));
+        Ok(())
+    } else {
+        Err(format!("the guest is expected to be unknown, with a reason: {guest}"))
+    }
+}
+
+fn trunk_late(lab: &Lab) -> Result<(), String> {
+    let status = ready(lab)?;
+    expect(&status["trunks"][0], "pending")?;
+    for segment in [0, 1] {
+        expect(&status["segments"][segment], "pending")?;
+    }
+    lab.run("modprobe virtio_net")?;
+    let line = "ip -o -4 address show dev br20";
+    let (_, built) = lab.wait("br20 to have its address", BUILT_DEADLINE, || {
+        let seen = lab.run(line)?;
+        if seen.contains("10.13.37.30/24") { Ok(()) } else { Err(seen) }
+    })?;
+    lab.wait("the status to say ready of all segments", BUILT_DEADLINE, || {
+        let status = lab.status()?;
+        [&status["trunks"][0], &status["segments"][0], &status["segments"][1]]
+            .into_iter()
+            .try_for_each(|object| expect(object, "ready"))
+    })?;
+    lab.measured(format!("from the driver to the host's address on br20: {} ms", built.as_millis()));
+    Ok(())
+}
+
+/// The status, once it says ready.
+fn ready(lab: &Lab) -> Result<Value, String> {
+    let (status, _) = lab.wait("the status to say ready", READY_DEADLINE, || {
+        let status = lab.status()?;
+        if status["ready"] == true { Ok(status) } else { Err(status.to_string()) }
+    })?;
+    Ok(status)
+}
+
+fn expect(object: &Value, state: &str) -> Result<(), String> {
+    if object["state"] == state { Ok(()) } else { Err(format!("expected to be {state}: {object}")) }
+}

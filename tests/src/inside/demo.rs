@@ -1,0 +1,81 @@
+//! Shows Bulkhead at work: what a visitor sees of `cargo lab demo`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Lab, Size};
+use crate::count::Count;
+use crate::suite::Suite;
+
+/// From boot to a host that is as the manifest says, guests included: QEMU in software emulation within another.
+const READY_DEADLINE: Duration = Duration::from_secs(180);
+
+/// A scene: its heading, and what shows it.
+type Scene = (&'static str, fn(&Lab) -> Result<(), String>);
+
+const SCENES: &[Scene] = &[
+    ("From the start of the daemon to a network that is ready", time_to_ready),
+    ("bulkhead status", status),
+    ("bulkhead map: who may talk to whom", map),
+];
+
+/// Shows every scene.
+pub(super) fn run(suite: Suite) -> Count {
+    let lab = Lab::new(suite);
+    let mut count = Count::default();
+    for (heading, show) in SCENES {
+        println!("\n== {heading}");
+        match show(&lab) {
+            Ok(()) => count.passed += 1,
+            Err(reason) => {
+                println!("this did not go as it should: {reason}");
+                count.failed += 1;
+            }
+        }
+    }
+    count
+}
+
+/// Shows every scene on the terminal, and leaves the user at a shell.
+pub(super) fn with_shell(suite: Suite, size: Size) -> Result<bool, String> {
+    let Size { rows, columns } = size;
+    Command::new("stty")
+        .args(["rows", &rows.to_string(), "columns", &columns.to_string()])
+        .status()
+        .map_err(|error| format!("stty: {error}"))?;
+    let count = run(suite);
+    println!(
+        "\nYou are root in the machine: eth1 is the trunk, eth2 its far side, the manifest /etc/bulkhead/host.toml."
+    );
+    println!("`exit` powers it off, and so does Ctrl-A X.\n");
+    Command::new("bash").arg("--login").status().map_err(|error| format!("bash: {error}"))?;
+    Ok(count.failed == 0)
+}
+
+fn time_to_ready(lab: &Lab) -> Result<(), String> {
+    let (status, _) = lab.wait("everything to be ready", READY_DEADLINE, || {
+        let status = lab.status()?;
+        let phases = status["phases"].as_array().ok_or("no phases")?;
+        let done = |phase: &Value| phase["since_start_us"].is_u64();
+        if status["ready"] == true && phases.iter().all(done) { Ok(status) } else { Err(status.to_string()) }
+    })?;
+    for phase in status["phases"].as_array().into_iter().flatten() {
+        let seconds = |key: &str| phase[key].as_f64().unwrap_or_default() / 1e6;
+        let name = phase["phase"].as_str().unwrap_or_default();
+        let (start, boot) = (seconds("since_start_us"), seconds("since_boot_us"));
+        println!("{name:>8} {start:7.3} s after the daemon's start, {boot:6.2} s after the kernel's");
+    }
+    Ok(())
+}
+
+fn status(lab: &Lab) -> Result<(), String> {
+    print!("{}", lab.run("bulkhead status")?);
+    Ok(())
+}
+
+fn map(lab: &Lab) -> Result<(), String> {
+    print!("{}", lab.run("bulkhead map")?);
+    Ok(())
+}

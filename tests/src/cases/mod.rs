@@ -8,6 +8,7 @@ mod counters;
 mod forward;
 mod invisible;
 mod lease;
+pub(crate) mod scenes;
 mod stand_in;
 mod varlink;
 mod watchers;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Lab, Size};
+use crate::cases::scenes;
 use crate::count::Count;
 use crate::suite::Suite;
 
@@ -19,6 +20,11 @@ const SCENES: &[Scene] = &[
     ("From the start of the daemon to a network that is ready", time_to_ready),
     ("bulkhead status", status),
     ("bulkhead map: who may talk to whom", map),
+    (
+        "The guest example asks for its address: its frames on the far side of the trunk",
+        scenes::a_guest_takes_its_lease,
+    ),
+    ("A guest sends with a false source address", scenes::a_lie_is_dropped_and_counted),
 ];
 
 /// Shows every scene.
@@ -27,7 +33,9 @@ pub(super) fn run(suite: Suite) -> Count {
     let mut count = Count::default();
     for (heading, show) in SCENES {
         println!("\n== {heading}");
-        match show(&lab) {
+        let ended = show(&lab);
+        lab.take_measured().iter().for_each(|line| println!("{line}"));
+        match ended {
             Ok(()) => count.passed += 1,
             Err(reason) => {
                 println!("this did not go as it should: {reason}");

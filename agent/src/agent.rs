@@ -104,7 +104,7 @@ impl Agent {
             self.told.host(followed, &ran.host);
             let commands = ran.host.policy.done.iter().filter(|done| done.outcome == Ended::Done).count();
             if commands > 0 {
-                tracing::info!(phase = "policy", commands, "nft: {commands} commands in one transaction");
+                tracing::info!(phase = "policy", commands, "nft: a transaction of {commands}");
             }
             let wrote = ran.host.done().any(|done| done.outcome == Ended::Done);
             ran.done.extend(ran.host.done().cloned());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bulkhead_lab::packet::{Ether, Flood, Frame, Marker, Sender, Tag, transport};
 
-use super::stand_in::{FAR, LINK, StandIn, far_side_up, station, under};
+use super::stand_in::{FAR, LINK, StandIn, far_side_up, station, under, while_silent};
 use super::varlink::Agent;
 use super::watchers::{PATIENCE, Watchers};
 use super::{Case, SEED};
@@ -48,12 +48,12 @@ impl Forbidden {
         Ok(Self { web: StandIn::plug(lab, "web", "lan")?, far: station(FAR)? })
     }
 
-    fn flood(&self, marker: &Marker) -> Result<(Flood, Watchers), String> {
+    fn flood(&self, marker: Marker) -> Result<(Flood, Watchers), String> {
         let (here, there) = (Ipv4Addr::new(10, 13, 37, 41), Ipv4Addr::new(10, 13, 37, 1));
         let mac = self.web.nic.mac;
         let out = transport::udp((here, there), 40000, 9, marker.bytes()).frame(mac, self.far);
         let into = transport::udp((there, here), 40000, 9, marker.bytes()).frame(self.far, mac);
-        let watchers = Watchers::start(*marker, &["br20"], &[&self.web])?;
+        let watchers = Watchers::start(marker, &["br20"], &[&self.web])?;
         let senders: Vec<(Sender, Vec<Frame>)> = vec![
             (self.web.namespace.sender(LINK)?, vec![out]),
             (Sender::open(FAR)?, vec![into.tagged(Tag::dot1q(20))]),
@@ -62,24 +62,26 @@ impl Forbidden {
     }
 }
 
+/// Two senders, the daemon and QEMU have two CPUs between them, so the guest `example` waits meanwhile.
 fn no_change_leaks(lab: &Lab) -> Result<(), String> {
-    under(lab, FOLDER, || {
-        let forbidden = Forbidden::plug(lab)?;
-        let texts = [lab.text("changes/other.toml")?, lab.text("changes/host.toml")?];
-        let mut agent = Agent::connect()?;
-        let marker = Marker::unique();
-        let (flood, watchers) = forbidden.flood(&marker)?;
-        let began = Instant::now();
-        let changed = (0..CHANGES).zip(texts.iter().cycle()).try_for_each(|(_, text)| change(&mut agent, text));
-        let (took, sent) = (began.elapsed(), flood.finish()?);
-        changed?;
-        watchers.nothing(&format!("{sent} forbidden frames under {CHANGES} changes"), PATIENCE)?;
-        lab.measured(format!(
-            "{CHANGES} changes in {:.1} s, {sent} forbidden frames sent, 0 arrived",
-            took.as_secs_f64()
-        ));
-        Ok(())
-    })
+    under(lab, FOLDER, || while_silent(lab, || flood_under_changes(lab, &Forbidden::plug(lab)?)))
+}
+
+fn no_restart_leaks(lab: &Lab) -> Result<(), String> {
+    under(lab, FOLDER, || while_silent(lab, || flood_under_restart(lab, &Forbidden::plug(lab)?)))
+}
+
+fn flood_under_changes(lab: &Lab, forbidden: &Forbidden) -> Result<(), String> {
+    let texts = [lab.text("changes/other.toml")?, lab.text("changes/host.toml")?];
+    let mut agent = Agent::connect()?;
+    let (flood, watchers) = forbidden.flood(Marker::unique())?;
+    let began = Instant::now();
+    let changed = (0..CHANGES).zip(texts.iter().cycle()).try_for_each(|(_, text)| change(&mut agent, text));
+    let (took, sent) = (began.elapsed().as_secs_f64(), flood.finish()?);
+    changed?;
+    watchers.nothing(&format!("{sent} forbidden frames under {CHANGES} changes"), PATIENCE)?;
+    lab.measured(format!("{CHANGES} changes in {took:.1} s, {sent} forbidden frames sent, 0 arrived"));
+    Ok(())
 }
 
 /// One change: the other manifest, applied, in a transaction of the ruleset.
@@ -90,37 +92,31 @@ fn change(agent: &mut Agent, manifest: &str) -> Result<(), String> {
     if done > 0 { Ok(()) } else { Err(format!("an apply changed nothing: {reply}")) }
 }
 
-fn no_restart_leaks(lab: &Lab) -> Result<(), String> {
-    under(lab, FOLDER, || {
-        let forbidden = Forbidden::plug(lab)?;
-        let marker = Marker::unique();
-        let (flood, watchers) = forbidden.flood(&marker)?;
-        sleep(Duration::from_millis(500));
-        let restarted = Instant::now();
-        lab.run("systemctl restart nftables.service")?;
-        let back = lab.wait("the ruleset to be back", Duration::from_secs(20), || {
-            let seen = lab.run("nft list table bridge bulkhead")?;
-            if seen.contains("hook forward") { Ok(()) } else { Err(seen) }
-        });
-        let open = restarted.elapsed();
-        sleep(Duration::from_millis(500));
-        let sent = flood.finish()?;
-        back?;
-        let arrived = watchers.finish(PATIENCE)?;
-        let passed: u64 = arrived.iter().map(|(_, frames)| frames).sum();
-        lab.measured(format!(
-            "{passed} of {sent} forbidden frames passed; the rules were seen {} ms after the command",
-            open.as_millis()
-        ));
-        let (flood, watchers) = forbidden.flood(&Marker::unique())?;
-        sleep(Duration::from_millis(500));
-        let sent = flood.finish()?;
-        watchers.nothing(&format!("{sent} forbidden frames after the ruleset was back"), PATIENCE)?;
-        // Table flags `owner` and `persist` came with Linux 6.9: before, a flush is repaired by its event.
-        if passed == 0 || lab.suite() == Suite::Debian12 {
-            Ok(())
-        } else {
-            Err(format!("{passed} of {sent} passed: {arrived:?}"))
-        }
-    })
+fn flood_under_restart(lab: &Lab, forbidden: &Forbidden) -> Result<(), String> {
+    /// Before the command and after it.
+    const MOMENT: Duration = Duration::from_millis(500);
+    let (flood, watchers) = forbidden.flood(Marker::unique())?;
+    sleep(MOMENT);
+    let restarted = Instant::now();
+    lab.run("systemctl restart nftables.service")?;
+    let back = lab.wait("the ruleset to be back", Duration::from_secs(20), || {
+        let seen = lab.run("nft list table bridge bulkhead")?;
+        if seen.contains("hook forward") { Ok(()) } else { Err(seen) }
+    });
+    let open = restarted.elapsed().as_millis();
+    sleep(MOMENT);
+    let sent = flood.finish()?;
+    back?;
+    let arrived = watchers.finish(PATIENCE)?;
+    let passed: u64 = arrived.iter().map(|(_, frames)| frames).sum();
+    lab.measured(format!(
+        "{passed} of {sent} forbidden frames passed; the rules were seen {open} ms after the command"
+    ));
+    let (flood, watchers) = forbidden.flood(Marker::unique())?;
+    sleep(MOMENT);
+    let sent = flood.finish()?;
+    watchers.nothing(&format!("{sent} forbidden frames after the ruleset was back"), PATIENCE)?;
+    // Table flags `owner` and `persist` came with Linux 6.9: before, a flush is repaired by its event.
+    let held = lab.suite() != Suite::Debian12;
+    if passed > 0 && held { Err(format!("{passed} frames passed: {arrived:?}")) } else { Ok(()) }
 }

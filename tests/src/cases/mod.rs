@@ -9,6 +9,7 @@ mod forward;
 mod invisible;
 mod lease;
 pub(crate) mod scenes;
+mod silent;
 mod stand_in;
 mod varlink;
 mod watchers;
@@ -53,6 +54,7 @@ pub(crate) const SEED: Boot = Boot { name: "seed", words: &[] };
 /// All cases. Those of the boot itself come first: later ones change what it made.
 pub(crate) const CASES: &[Case] = &[
     boot::SEED_IS_THERE,
+    silent::NO_WORD_OF_ITS_OWN,
     lease::OVER_ITS_VLAN,
     forward::ONLY_WHAT_IS_ALLOWED,
     forward::NO_LIE_ARRIVES,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Boot, Case};
-use crate::inside::Lab;
+use crate::inside::{Lab, brief};
 use crate::suite::Suite;
 
 /// Case 13, its second half.
@@ -87,7 +87,7 @@ fn trunk_late(lab: &Lab) -> Result<(), String> {
 fn ready(lab: &Lab) -> Result<Value, String> {
     let (status, _) = lab.wait("the status to say ready", READY_DEADLINE, || {
         let status = lab.status()?;
-        if status["ready"] == true { Ok(status) } else { Err(status.to_string()) }
+        if status["ready"] == true { Ok(status) } else { Err(brief(&status)) }
     })?;
     Ok(status)
 }

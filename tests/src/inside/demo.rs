@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Lab, Size};
+use super::{CONTROL, Lab, Size, brief};
 use crate::cases::scenes;
 use crate::count::Count;
 use crate::suite::Suite;
@@ -27,11 +27,14 @@ const SCENES: &[Scene] = &[
     ("A guest sends with a false source address", scenes::a_lie_is_dropped_and_counted),
 ];
 
-/// Shows every scene.
-pub(super) fn run(suite: Suite) -> Count {
+/// Shows every scene; `read` by the host's program, or by a person.
+pub(super) fn run(suite: Suite, read: bool) -> Count {
     let lab = Lab::new(suite);
     let mut count = Count::default();
     for (heading, show) in SCENES {
+        if read {
+            println!("{CONTROL}at {heading}");
+        }
         println!("\n== {heading}");
         let ended = show(&lab);
         lab.take_measured().iter().for_each(|line| println!("{line}"));
@@ -53,7 +56,7 @@ pub(super) fn with_shell(suite: Suite, size: Size) -> Result<bool, String> {
         .args(["rows", &rows.to_string(), "columns", &columns.to_string()])
         .status()
         .map_err(|error| format!("stty: {error}"))?;
-    let count = run(suite);
+    let count = run(suite, false);
     println!(
         "\nYou are root in the machine: eth1 is the trunk, eth2 its far side, the manifest /etc/bulkhead/host.toml."
     );
@@ -67,7 +70,7 @@ fn time_to_ready(lab: &Lab) -> Result<(), String> {
         let status = lab.status()?;
         let phases = status["phases"].as_array().ok_or("no phases")?;
         let done = |phase: &Value| phase["since_start_us"].is_u64();
-        if status["ready"] == true && phases.iter().all(done) { Ok(status) } else { Err(status.to_string()) }
+        if status["ready"] == true && phases.iter().all(done) { Ok(status) } else { Err(brief(&status)) }
     })?;
     for phase in status["phases"].as_array().into_iter().flatten() {
         let seconds = |key: &str| phase[key].as_f64().unwrap_or_default() / 1e6;

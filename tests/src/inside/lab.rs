@@ -136,3 +136,10 @@ impl Lab {
 fn said(words: &[&str], ended: &Ended) -> String {
     format!("`{}` ended with {}: {}{}", words.join(" "), ended.status, ended.stderr.trim_end(), ended.stdout.trim_end())
 }
+
+/// What of a status says why the host is not ready yet.
+pub(crate) fn brief(status: &Value) -> String {
+    let notices = status["notices"].as_array().into_iter().flatten();
+    let notices: Vec<_> = notices.map(|notice| format!("\n{}: {}", notice["object"], notice["text"])).collect();
+    format!("ready {}, phases {}{}", status["ready"], status["phases"], notices.concat())
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use lab::{Lab, MANIFEST};
+pub(crate) use lab::{Lab, MANIFEST, brief};
 
 use crate::program::run_until;
 use crate::suite::Suite;
@@ -106,7 +106,7 @@ pub(crate) fn run() -> Result<bool, String> {
         Purpose::Demo { shell: Some(size) } => return demo::with_shell(task.suite, *size),
         Purpose::Demo { shell: None } => {
             println!("{CONTROL}up");
-            demo::run(task.suite)
+            demo::run(task.suite, true)
         }
     };
     println!("{CONTROL}ended {} {}", count.passed, count.failed);

@@ -134,7 +134,7 @@ fn install(image: &Image, root: &Path, progress: &Progress) -> Result<(), Error>
     command.arg(image.suite.codename()).arg(root);
     output(&mut command, &|line| {
         if let Some(stage) = line.strip_prefix("I: ") {
-            progress.now(stage);
+            progress.now(stage.split(':').next().unwrap_or(stage));
         }
     })?;
     Ok(())

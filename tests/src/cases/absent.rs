@@ -45,20 +45,21 @@ const READY_DEADLINE: Duration = Duration::from_secs(60);
 const BUILT_DEADLINE: Duration = Duration::from_secs(30);
 
 fn libvirt_absent(lab: &Lab) -> Result<(), String> {
-    let status = ready(lab)?;
+    ready(lab)?;
     for link in ["vlan20", "br20", "vlan30", "br30"] {
         let seen = lab.run(&format!("ip -o link show {link}"))?;
         if !seen.contains(",UP") {
             return Err(format!("{link} is not up: {seen}"));
         }
     }
-    let guest = &status["guests"][0];
-    if guest["state"] == "unknown" && guest["why"].is_string() {
-        lab.measured(format!("the status of the guest says: {}", guest["why"]));
-        Ok(())
-    } else {
-        Err(format!("the guest is expected to be unknown, with a reason: {guest}"))
-    }
+    let (why, _) = lab.wait("the status to say why the guest does not run", READY_DEADLINE, || {
+        let status = lab.status()?;
+        let guest = &status["guests"][0];
+        let why = guest["why"].as_str().filter(|_| guest["state"] == "unknown");
+        why.map(str::to_owned).ok_or_else(|| guest.to_string())
+    })?;
+    lab.measured(format!("the status of the guest says: {why}"));
+    Ok(())
 }
 
 fn trunk_late(lab: &Lab) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! Tests of this room against a real systemd and cgroup v2, as root in a VM of the lab with the package installed.
 //!
-//! The daemon is stopped for them: it would take away slices that its manifest does not name. Each test has a guest of its own,
+//! The daemon stands still for them: it would take away slices that its manifest does not name. Each test has a guest of its own,
 //! and they run one after the other, because every plan is about all slices there are.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // A test may stop at the first surprise.
 #![allow(clippy::disallowed_methods)] // Tests run systemctl and busctl, as an administrator would.
@@ -20,11 +20,33 @@ use tokio::sync::{Mutex, MutexGuard};
 
 const LIMITS: Limits = Limits { memory: Some(64 << 20), cpu: Some(500_000), pids: Some(32) };
 
-async fn alone() -> MutexGuard<'static, ()> {
+/// One test at a time, without the daemon: what of it ran goes on afterwards.
+struct Alone {
+    stopped: Vec<&'static str>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+async fn alone() -> Alone {
     static ONE: Mutex<()> = Mutex::const_new(());
-    let guard = ONE.lock().await;
-    run("systemctl", &["stop", "bulkheadd.socket", "bulkheadd.service"]);
-    guard
+    let turn = ONE.lock().await;
+    let runs = |unit: &&str| {
+        let state = must("systemctl", &["show", "--value", "--property=ActiveState", unit]);
+        !["inactive", "failed"].contains(&state.as_str())
+    };
+    let stopped: Vec<_> = ["bulkheadd.socket", "bulkheadd.service"].into_iter().filter(runs).collect();
+    // Both at once: the socket would start the service again.
+    if !stopped.is_empty() {
+        must("systemctl", &[&["stop"], &stopped[..]].concat());
+    }
+    Alone { stopped, _turn: turn }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if !self.stopped.is_empty() {
+            run("systemctl", &[&["start"], &self.stopped[..]].concat());
+        }
+    }
 }
 
 fn run(program: &str, arguments: &[&str]) -> Output {

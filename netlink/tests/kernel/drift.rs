@@ -35,8 +35,9 @@ fn drift_of_every_kind_is_set_back_in_one_round() {
             "ip link set br30 type bridge group_fwd_mask 8",
             "ip link set vlan20 mtu 1400",
             "ip link set br20 mtu 1300",
-            "ip link set vlan20 name vlan99",
-            "ip link set br30 name br99",
+            // Linux renames a link that is up only from 6.2 on.
+            "ip link set vlan20 down; ip link set vlan20 name vlan99",
+            "ip link set br30 down; ip link set br30 name br99",
             "ip link set br30 group 25193",
             "bridge link set dev vlan20 learning off flood off",
             "bridge link set dev vlan30 isolated on",
@@ -47,15 +48,20 @@ fn drift_of_every_kind_is_set_back_in_one_round() {
             "ip -6 route delete default via 2001:db8::2",
             "ip route add 10.9.0.0/16 via 10.0.0.254 proto 98",
             "ip route add default via 10.0.0.254 metric 7 proto 98",
-            "ip address add 10.0.0.9/24 dev br20 proto 98",
         ] {
-            run(line);
+            line.split("; ").for_each(|line| _ = run(line));
             let plan = world.plan(&seed()).await;
             assert!(!plan.is_empty(), "{line}");
             println!("{line}");
             plan.steps.iter().for_each(|step| println!("    {step}"));
             world.settle(&seed()).await;
         }
+        // Not by iproute2, which on Debian 12 gives no address a protocol.
+        let more = manifest([visible(20, &["10.0.0.1/24", "10.0.0.9/24"], &[]), hidden(30)]);
+        let plan = world.plan(&more).await;
+        world.apply(&plan).await;
+        world.settle(&seed()).await;
+        assert!(!run("ip -o address show br20").contains("10.0.0.9"));
         for (key, value) in [("br30", "0"), ("vlan20", "0"), ("br20", "1")] {
             sysctl(&format!("ipv6/conf/{key}/disable_ipv6"), value);
             world.settle(&seed()).await;

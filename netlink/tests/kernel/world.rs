@@ -146,13 +146,28 @@ impl World {
     }
 }
 
-/// What is foreign, as text: links, addresses, routes and FDB without ours and without what always moves.
-pub(crate) fn foreign(ours: &[&str]) -> String {
+/// What runs by the kernel's clock in a bridge and its ports, whoever looks.
+const TIMERS: [&str; 7] = [
+    "hello_timer",
+    "tcn_timer",
+    "topology_change_timer",
+    "gc_timer",
+    "hold_timer",
+    "message_age_timer",
+    "forward_delay_timer",
+];
+/// How many users want all frames of a link: a VLAN on a bridge is one of its trunk's for as long as it stands, because the
+/// bridge wants the frames of all its guests.
+const USERS: [&str; 2] = ["promiscuity", "allmulti"];
+
+/// What is foreign, as lines: links, addresses, routes and FDB without ours and without the timers; while something of ours
+/// stands, also without the counts of users.
+pub(crate) fn foreign(ours: &[&str]) -> Vec<String> {
     let of_ours = |line: &&str| {
         ours.iter()
             .any(|name| line.split_whitespace().any(|w| w.trim_end_matches(':').split('@').next() == Some(*name)))
     };
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for command in [
         "ip -d -o link show",
         "ip -o address show",
@@ -160,7 +175,26 @@ pub(crate) fn foreign(ours: &[&str]) -> String {
         "ip -6 route show table all",
         "bridge fdb show",
     ] {
-        text += &run(command).lines().filter(|line| !of_ours(line)).map(|line| format!("{line}\n")).collect::<String>();
+        lines.extend(run(command).lines().filter(|line| !of_ours(line)).map(|line| lasting(line, ours.is_empty())));
     }
-    text
+    lines
+}
+
+fn lasting(line: &str, users: bool) -> String {
+    let mut words = Vec::new();
+    let mut all = line.split_whitespace();
+    while let Some(word) = all.next() {
+        if TIMERS.contains(&word) || (!users && USERS.contains(&word)) {
+            all.next();
+        } else {
+            words.push(word);
+        }
+    }
+    words.join(" ")
+}
+
+/// Holds if two states of the foreign are equal, and otherwise shows only what differs.
+pub(crate) fn same(now: &[String], before: &[String], when: &str) {
+    let less = |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
+    assert_eq!(less(now, before), less(before, now), "{when}");
 }

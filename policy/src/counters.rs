@@ -31,11 +31,13 @@ pub const ROUTED: &str = "routed";
 pub const ELSEWHERE: &str = "elsewhere";
 /// Router advertisements, redirects and answers of a DHCP server, from a guest.
 pub const ROGUE: &str = "rogue";
+/// A fragment of IPv6 that is none of a whole packet, because its first lacks the headers that RFC 8200 (4.5) wants in it.
+pub const FRAGMENT: &str = "fragment";
 /// Frames for somebody else that reached the host because a bridge is promiscuous, as under a capture.
 pub const PROMISCUOUS: &str = "promiscuous";
 
 /// Every reason of a drop in `bridge bulkhead`; [`ROUTED`] is the only one of `inet bulkhead`.
-pub const BRIDGE_DROPS: [&str; 12] = [
+pub const BRIDGE_DROPS: [&str; 13] = [
     SPOOFED_MAC,
     SPOOFED_ARP,
     SPOOFED_IPV4,
@@ -47,6 +49,7 @@ pub const BRIDGE_DROPS: [&str; 12] = [
     HOST,
     ELSEWHERE,
     ROGUE,
+    FRAGMENT,
     PROMISCUOUS,
 ];
 

@@ -1,6 +1,8 @@
 //! What is missing between desired and observed, as a value. Pure: no I/O, no clock.
 
 mod differ;
+#[cfg(test)]
+mod tests;
 
 use bulkhead_types::{Cause, Object};
 

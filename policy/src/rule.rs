@@ -15,6 +15,8 @@ pub(crate) enum Field {
     Ct(&'static str),
     /// An address or port of the packet that opened the flow.
     Original(&'static str),
+    /// The fragment header of IPv6, which is there or not.
+    Fragment,
     /// The target of a neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4), which nft 1.0.6 has no name for.
     NdTarget,
 }
@@ -53,6 +55,7 @@ pub(crate) enum Value {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Right {
     Is(Value),
+    Exists,
     /// An anonymous set.
     Among(Vec<Value>),
     /// A named set.
@@ -132,6 +135,11 @@ impl Rule {
         self.with(Statement::Match(fields.to_vec(), Right::Among(values)))
     }
 
+    /// Conntrack puts fragments together before any rule that decides; what still is one stays one.
+    pub(crate) fn fragment(self) -> Self {
+        self.with(Statement::Match(vec![Field::Fragment], Right::Exists))
+    }
+
     pub(crate) fn udp(self, source: u32, destination: u32) -> Self {
         self.number(Field::Payload("udp", "sport"), source).number(Field::Payload("udp", "dport"), destination)
     }
@@ -178,6 +186,7 @@ impl fmt::Display for Field {
             Self::Payload(protocol, field) => write!(f, "{protocol} {field}"),
             Self::Ct(key) => write!(f, "ct {key}"),
             Self::Original(key) => write!(f, "ct original {key}"),
+            Self::Fragment => f.write_str("exthdr frag"),
             Self::NdTarget => f.write_str("@th,64,128"),
         }
     }
@@ -213,6 +222,7 @@ impl fmt::Display for Statement {
                 write!(f, "{} ", list(left, " . "))?;
                 match right {
                     Right::Is(value) => value.fmt(f),
+                    Right::Exists => f.write_str("exists"),
                     Right::Among(values) => write!(f, "{{ {} }}", list(values, ", ")),
                     Right::In(set) => write!(f, "@{set}"),
                     Right::Bits(bits) => f.write_str(&bits.join(",")),

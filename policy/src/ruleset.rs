@@ -17,7 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A document to run, and where its answer goes.
 struct Job {
     document: String,
-    dry: bool,
     answer: oneshot::Sender<Result<String, String>>,
 }
 
@@ -25,7 +24,8 @@ struct Job {
 #[derive(Debug)]
 pub struct Ruleset {
     /// Closing it ends the thread.
-    jobs: mpsc::Sender<Job>,
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
     /// Whether this kernel and nft know tables that are owned and persist: tried once.
     pub(crate) holdable: bool,
 }
@@ -51,13 +51,13 @@ impl Ruleset {
             let _ = opened.send(Ok(holdable));
             while let Ok(job) = queue.recv() {
                 // Whoever asked may have given up.
-                let _ = job.answer.send(context.run(&job.document, job.dry));
+                let _ = job.answer.send(context.run(&job.document, false));
             }
         };
         let thread = thread::Builder::new().name("nftables".to_owned());
-        thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
+        let thread = thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
         match opening.recv() {
-            Ok(Ok(holdable)) => Ok(Self { jobs, holdable }),
+            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), holdable }),
             Ok(Err(call)) => Err(Error::Start(call, None)),
             Err(mpsc::RecvError) => Err(Error::Gone),
         }
@@ -66,11 +66,23 @@ impl Ruleset {
     /// Runs one document. The inner error is what nftables said against it.
     pub(crate) async fn run(&self, what: &'static str, document: String) -> Result<Result<String, String>, Error> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job { document, dry: false, answer }).map_err(|_| Error::Gone)?;
+        let jobs = self.jobs.as_ref().ok_or(Error::Gone)?;
+        jobs.send(Job { document, answer }).map_err(|_| Error::Gone)?;
         match timeout(PATIENCE, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Error::Gone),
             Err(_) => Err(Error::Timeout { what, seconds: PATIENCE.as_secs() }),
+        }
+    }
+}
+
+impl Drop for Ruleset {
+    /// Returns when the socket is closed, so that whoever opens the next one finds the tables free.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics nowhere; if it did, it is gone all the same.
+            let _ = thread.join();
         }
     }
 }

@@ -1,8 +1,10 @@
-//! libnftables (libnftables(3)): one context, buffers only, JSON both ways.
+//! libnftables (libnftables(3)), one context, buffers only, JSON both ways; and one socket option.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+use std::io;
 use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 /// `NFT_CTX_DEFAULT`.
@@ -91,4 +93,14 @@ unsafe fn text(buffer: *const c_char) -> String {
     }
     // SAFETY: not null, and the caller's promise.
     unsafe { CStr::from_ptr(buffer) }.to_string_lossy().into_owned()
+}
+
+/// Gives a socket a receive buffer past the system's limit, for which this process has `CAP_NET_ADMIN`.
+pub(crate) fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or(4);
+    // SAFETY: the descriptor is open for as long as it is borrowed, the pointer is to a live value of the length given.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const bytes).cast(), length)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

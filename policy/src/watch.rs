@@ -1,6 +1,7 @@
 //! Telling when somebody else may have changed our tables.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use netlink_packet_core::{NetlinkBuffer, NlasIterator};
@@ -8,6 +9,7 @@ use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_N
 
 use crate::error::Error;
 use crate::model::{LOCKDOWN_TABLE, TABLE};
+use crate::sys::force_receive_buffer;
 
 /// `NFNLGRP_NFTABLES` (`include/uapi/linux/netfilter/nfnetlink.h`).
 const GROUP: u32 = 7;
@@ -22,8 +24,8 @@ const ATTRIBUTE_TABLE: u16 = 1;
 /// `NFTA_GEN_PROC_PID`.
 const ATTRIBUTE_THREAD: u16 = 2;
 const DATAGRAM: usize = 64 << 10;
-/// Wanted receive buffer; the kernel caps it. Where a transaction overflows it nothing is lost: that is a wake as well.
-const RECEIVE_BUFFER: i32 = 1 << 20;
+/// Room for what a transaction of a thousand NICs tells. Where one overflows it nothing is lost: that is a wake as well.
+const RECEIVE_BUFFER: i32 = 8 << 20;
 
 /// A socket on which the kernel tells of transactions.
 pub struct Watch {
@@ -48,7 +50,7 @@ impl Watch {
         let mut socket = TokioSocket::new(NETLINK_NETFILTER).map_err(|e| Error::Open("socket", e))?;
         let inner = socket.socket_mut();
         inner.bind_auto().map_err(|e| Error::Open("bind", e))?;
-        inner.set_rx_buf_sz(RECEIVE_BUFFER).map_err(|e| Error::Open("SO_RCVBUF", e))?;
+        force_receive_buffer(inner.as_fd(), RECEIVE_BUFFER).map_err(|e| Error::Open("SO_RCVBUFFORCE", e))?;
         inner.add_membership(GROUP).map_err(|e| Error::Open("NETLINK_ADD_MEMBERSHIP", e))?;
         Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM), touched: false })
     }

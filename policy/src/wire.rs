@@ -7,7 +7,9 @@ mod beyond;
 use std::borrow::Cow;
 
 use ipnet::IpNet;
-use nftables::expr::{CT, CTDir, Expression, Map, Meta, MetaKey, NamedExpression, Payload, PayloadBase, PayloadField};
+use nftables::expr::{
+    CT, CTDir, Expression, Exthdr, Map, Meta, MetaKey, NamedExpression, Payload, PayloadBase, PayloadField,
+};
 use nftables::expr::{PayloadRaw, Prefix, Range, SetItem, Verdict as VerdictExpression};
 use nftables::schema::{self, FlushObject, NfCmd, NfListObject, NfObject};
 use nftables::stmt::{self, JumpTarget, Mangle, Match, Operator, VerdictMap};
@@ -202,6 +204,7 @@ fn field(field: Field) -> Expression<'static> {
         })),
         Field::Ct(key) => NamedExpression::CT(CT { key: key.into(), family: None, dir: None }),
         Field::Original(key) => NamedExpression::CT(CT { key: key.into(), family: None, dir: Some(CTDir::Original) }),
+        Field::Fragment => NamedExpression::Exthdr(Exthdr { name: "frag".into(), field: None, offset: None }),
         Field::NdTarget => {
             NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw { base: PayloadBase::TH, offset: 64, len: 128 }))
         }
@@ -222,6 +225,7 @@ fn meta_key(key: &str) -> MetaKey {
 fn right_expression(right: &Right) -> Expression<'_> {
     match right {
         Right::Is(is) => value(is),
+        Right::Exists => Expression::Boolean(true),
         Right::Among(values) => {
             Expression::Named(NamedExpression::Set(values.iter().map(|v| SetItem::Element(value(v))).collect()))
         }

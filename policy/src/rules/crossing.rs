@@ -1,7 +1,7 @@
 //! From port to port of one bridge.
 
 use super::{Site, sets};
-use crate::counters::{ELSEWHERE, ETHERTYPE, FORBIDDEN, ROGUE, SPOOFED_IPV6, UNDECLARED};
+use crate::counters::{ELSEWHERE, ETHERTYPE, FORBIDDEN, FRAGMENT, ROGUE, SPOOFED_IPV6, UNDECLARED};
 use crate::rule::*;
 use crate::table::Table;
 
@@ -54,6 +54,7 @@ pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
     table.chain(
         "crossing_ipv6",
         vec![
+            Rule::new().fragment().drop(FRAGMENT),
             Rule::new().one_of(ICMPV6_TYPE, DISCOVERY).goto("discovery"),
             Rule::new().udp(547, 546).within(&[IIFNAME], "nic").drop(ROGUE),
             Rule::new().goto("allowed"),

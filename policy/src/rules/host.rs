@@ -2,7 +2,7 @@
 
 use super::crossing::{DISCOVERY, FILTER};
 use super::{Site, sets};
-use crate::counters::{ELSEWHERE, ETHERTYPE, FORBIDDEN, HOST, PROMISCUOUS, ROGUE, SPOOFED_IPV6, UNDECLARED};
+use crate::counters::{ELSEWHERE, ETHERTYPE, FORBIDDEN, FRAGMENT, HOST, PROMISCUOUS, ROGUE, SPOOFED_IPV6, UNDECLARED};
 use crate::rule::*;
 use crate::table::Table;
 
@@ -62,6 +62,7 @@ fn guest_to_own(site: &Site<'_>, table: &mut Table) {
     table.chain(
         "ipv6_to_host",
         vec![
+            Rule::new().fragment().drop(FRAGMENT),
             Rule::new().one_of(ICMPV6_TYPE, DISCOVERY).goto("discovery_to_host"),
             Rule::new().udp(547, 546).drop(ROGUE),
             Rule::new().goto("allowed_to_host"),

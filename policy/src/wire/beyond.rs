@@ -57,9 +57,12 @@ pub(super) fn delete(family: Family, table: &str, kind: &str, name: &str) -> Jso
     json!({ "delete": { kind: { "family": family.as_str(), "table": table, "name": name } } })
 }
 
-/// Gives the bridge's metadata the names that nft knows them by.
+/// Gives the bridge's metadata the names that nft knows them by, and leaves out what an extension header does not say.
 pub(super) fn renamed(mut json: Json) -> Result<Json, serde_json::Error> {
     rewrite(&mut json, &|json| {
+        if let Some(Json::Object(header)) = json.get_mut("exthdr") {
+            header.retain(|_, value| !value.is_null());
+        }
         if let Some(Json::String(key)) = json.pointer_mut("/meta/key") {
             match key.as_str() {
                 "ibridgename" => *key = "ibrname".to_owned(),

@@ -1,0 +1,138 @@
+//! What every plan promises, for any manifest and any state of the kernel; and single plans, as text.
+
+mod generate;
+mod kernel_model;
+
+use bulkhead_types::Cause;
+use proptest::prelude::*;
+
+use self::kernel_model::commit;
+use super::{Plan, plan};
+use crate::model::*;
+
+/// Plans and commits, and gives what is missing then.
+fn settle(desired: &Desired, observed: &mut Observed) -> Result<Plan, String> {
+    let steps = plan(desired, observed).steps;
+    commit(observed, &steps)?;
+    Ok(plan(desired, observed))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_committed_leaves_nothing_to_plan(desired in generate::desired(), mut observed in generate::observed()) {
+        let rest = settle(&desired, &mut observed).map_err(TestCaseError::fail)?;
+        let text: Vec<String> = rest.steps.iter().map(ToString::to_string).collect();
+        prop_assert!(rest.is_empty(), "remains {text:#?}");
+    }
+
+    #[test]
+    fn a_plan_that_is_empty_stays_empty_and_says_the_same(desired in generate::desired(), mut observed in generate::observed()) {
+        let rest = settle(&desired, &mut observed).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(plan(&desired, &observed), rest);
+    }
+
+    #[test]
+    fn no_step_names_a_table_that_is_not_ours(desired in generate::desired(), observed in generate::observed()) {
+        for step in plan(&desired, &observed).steps {
+            prop_assert!([TABLE, LOCKDOWN_TABLE].contains(&step.table), "{step}");
+        }
+    }
+
+    #[test]
+    fn after_a_teardown_nothing_of_ours_is_left(desired in generate::desired(), mut observed in generate::observed()) {
+        settle(&desired, &mut observed).map_err(TestCaseError::fail)?;
+        settle(&Desired::default(), &mut observed).map_err(TestCaseError::fail)?;
+        prop_assert!(observed.tables.is_empty() && !observed.lockdown);
+    }
+
+    #[test]
+    fn the_order_of_the_manifest_changes_nothing(desired in generate::desired(), mut observed in generate::observed()) {
+        settle(&desired, &mut observed).map_err(TestCaseError::fail)?;
+        let mut other = desired.clone();
+        other.bridges.reverse();
+        other.nics.reverse();
+        other.allows.reverse();
+        other.allows.iter_mut().for_each(|allow| {
+            allow.to_net.reverse();
+            allow.what.tcp.reverse();
+        });
+        prop_assert!(plan(&other, &observed).is_empty());
+    }
+
+    #[test]
+    fn base_chains_are_made_once_and_stay(desired in generate::desired(), other in generate::desired()) {
+        let mut observed = Observed { holdable: true, ..Observed::default() };
+        settle(&desired, &mut observed).map_err(TestCaseError::fail)?;
+        let steps = plan(&other, &observed).steps;
+        let stays = !desired.bridges.is_empty() && !other.bridges.is_empty();
+        prop_assert!(!stays || steps.iter().all(|step| !step.to_string().contains("hook")), "{steps:?}");
+        prop_assert!(!stays || steps.iter().all(|step| !step.to_string().starts_with("delete table")));
+    }
+
+    #[test]
+    fn every_chain_that_a_frame_can_end_in_ends_in_a_decision(desired in generate::desired()) {
+        for table in crate::rules::tables(&desired) {
+            // Chains of allows are jumped to, and come back.
+            for (name, chain) in table.chains.iter().filter(|(name, chain)| chain.hook.is_none() && !name.contains('/')) {
+                let last = chain.rules.last().map(ToString::to_string).unwrap_or_default();
+                let decides = last.ends_with(" drop") || last == "accept" || last.starts_with("goto ");
+                prop_assert!(decides, "{name}: {last}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_cannot_hold_a_table_is_named_once_and_the_table_is_plain() {
+    let desired = generate::one();
+    let mut observed = Observed::default();
+    let first = plan(&desired, &observed);
+    assert_eq!(first.steps[0].to_string(), "add table bridge bulkhead");
+    assert!(matches!(first.notices.as_slice(), [notice] if notice.cause == Cause::Unsupported));
+    assert!(settle(&desired, &mut observed).unwrap().is_empty());
+    let nothing = plan(&Desired::default(), &observed);
+    assert!(nothing.notices.is_empty(), "without a table there is nothing to hold");
+}
+
+#[test]
+fn an_orphan_is_claimed_by_adding_it_again_and_a_plain_table_is_made_anew() {
+    let desired = generate::one();
+    let mut observed = Observed { holdable: true, ..Observed::default() };
+    settle(&desired, &mut observed).unwrap();
+    observed.tables.values_mut().for_each(|found| found.flags.retain(|flag| flag != "owner"));
+    let steps: Vec<String> = plan(&desired, &observed).steps.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        steps,
+        ["add table bridge bulkhead { flags owner,persist; }", "add table inet bulkhead { flags owner,persist; }"]
+    );
+    observed.tables.values_mut().for_each(|found| found.flags.clear());
+    let steps = plan(&desired, &observed).steps;
+    assert_eq!(steps[0].to_string(), "delete table bridge bulkhead");
+    assert!(settle(&desired, &mut observed).unwrap().is_empty());
+}
+
+#[test]
+fn the_lockdown_goes_in_the_transaction_that_brings_the_policy() {
+    let mut observed = Observed { lockdown: true, ..Observed::default() };
+    let steps = plan(&generate::one(), &observed).steps;
+    assert_eq!(steps.last().unwrap().to_string(), "delete table bridge bulkhead_lockdown");
+    assert!(steps.len() > 1);
+    commit(&mut observed, &steps).unwrap();
+    assert!(!observed.lockdown);
+}
+
+#[test]
+fn an_allow_reads_in_nfts_words() {
+    let desired = generate::one();
+    let steps: Vec<String> = plan(&desired, &Observed::default()).steps.iter().map(ToString::to_string).collect();
+    let counter = crate::counter(&desired.allows[0]);
+    for expected in [
+        "add element bridge bulkhead pair { bh-1 . vlan20 : jump pair/bh-1/vlan20, vlan20 . bh-1 : jump pair/vlan20/bh-1 }".to_owned(),
+        format!("add rule bridge bulkhead pair/bh-1/vlan20 meta l4proto 6 ct original proto-dst {{ 80, 443-445 }} ct state new counter name {counter} accept"),
+        "add rule bridge bulkhead pair/vlan20/bh-1 meta l4proto 6 ct original proto-dst { 80, 443-445 } ct direction reply ct state established,related accept".to_owned(),
+    ] {
+        assert!(steps.contains(&expected), "{expected}\nis not in\n{steps:#?}");
+    }
+}

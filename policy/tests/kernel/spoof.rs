@@ -1,0 +1,258 @@
+//! Who may call itself what: nothing but pinning stands in the way of the frames here, since everything is allowed.
+
+use bulkhead_policy::counters::*;
+use bulkhead_policy::model::*;
+use bulkhead_types::Mac;
+
+use crate::frame::*;
+use crate::sys::Wire;
+use crate::world::*;
+
+const EACH: usize = 100;
+
+/// `br20` with guests 1, 2 (with IPv6) and 3 (without), and somebody outside; everybody may speak to everybody.
+struct Scene {
+    world: World,
+    desired: Desired,
+    guests: Vec<Wire>,
+    outside: Wire,
+    _stations: Vec<Station>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let bridge = segment(20, true);
+        make_bridge(&bridge);
+        let mut stations: Vec<Station> = (1..=3).map(|i| Station::behind(&format!("bh-{i}"), "br20", mac(i))).collect();
+        stations.push(Station::behind("vlan20", "br20", mac(0x50)));
+        let lan = || Endpoint::Segment(name("br20"));
+        let outside = || Endpoint::Outside(name("br20"));
+        let desired = Desired {
+            bridges: vec![bridge],
+            nics: vec![
+                nic(1, "br20", &["10.0.0.1", "2001:db8::1"]),
+                nic(2, "br20", &["10.0.0.2", "2001:db8::2"]),
+                nic(3, "br20", &["10.0.0.3"]),
+            ],
+            allows: vec![
+                allow(lan(), lan(), any()),
+                allow(lan(), outside(), any()),
+                allow(outside(), lan(), any()),
+                allow(lan(), Endpoint::Host, any()),
+            ],
+        };
+        let mut world = World::open();
+        world.settle(&desired).await;
+        let mut guests: Vec<Wire> = stations.iter().map(Station::wire).collect();
+        let outside = guests.pop().unwrap();
+        Self { world, desired, guests, outside, _stations: stations }
+    }
+
+    /// How many marked frames arrived anywhere but where they were sent.
+    fn arrived(&self) -> usize {
+        let all = self.guests.iter().chain([&self.outside]);
+        all.flat_map(Wire::frames).filter(|frame| frame.windows(MARK.len()).any(|part| part == MARK)).count()
+    }
+
+    /// Sends a frame often; it must not arrive anywhere, and the counter must say how often.
+    async fn never(&mut self, from: usize, counter: &str, what: &str, frame: &[u8]) {
+        self.arrived();
+        let before = self.world.counted(counter).await;
+        let wire = self.guests.get(from).unwrap_or(&self.outside);
+        (0..EACH).for_each(|_| wire.send(frame));
+        pause(50).await;
+        assert_eq!(self.arrived(), 0, "{what} arrived");
+        assert_eq!(self.world.counted(counter).await - before, EACH as u64, "{what} is counted as {counter}");
+    }
+
+    async fn arrives(&mut self, from: usize, what: &str, frame: &[u8]) {
+        self.arrived();
+        let wire = self.guests.get(from).unwrap_or(&self.outside);
+        (0..EACH).for_each(|_| wire.send(frame));
+        pause(50).await;
+        assert_eq!(self.arrived(), EACH, "{what} arrives");
+    }
+}
+
+const OUTSIDE: usize = 9;
+
+fn packet4(from: &str, to: &str) -> Vec<u8> {
+    ipv4(from, to, 17, &udp(1000, 2000))
+}
+
+fn packet6(from: &str, to: &str) -> Vec<u8> {
+    ipv6(from, to, 17, 64, &udp(1000, 2000))
+}
+
+fn to_peer(from: Mac, kind: u16, payload: &[u8]) -> Vec<u8> {
+    ethernet(mac(2), from, kind, payload)
+}
+
+#[test]
+fn a_guests_frame_with_somebody_elses_name_on_it_never_arrives_and_is_counted() {
+    within(|| async {
+        let mut scene = Scene::new().await;
+        let (v4, v6) = (packet4("10.0.0.1", "10.0.0.2"), packet6("2001:db8::1", "2001:db8::2"));
+        // The bridge learns where the peer is, so that what passes arrives once.
+        scene.guests[1].send(&ethernet(BROADCAST, mac(2), ARP, &arp(1, mac(2), "10.0.0.2", "10.0.0.9")));
+        pause(50).await;
+        scene.arrives(0, "IPv4", &to_peer(mac(1), IPV4, &v4)).await;
+        scene.arrives(0, "IPv6", &to_peer(mac(1), IPV6, &v6)).await;
+        for (counter, what, frame) in [
+            (SPOOFED_MAC, "a stranger's MAC", to_peer(mac(0x66), IPV4, &v4)),
+            (SPOOFED_MAC, "a neighbour's MAC", ethernet(BROADCAST, mac(2), IPV4, &v4)),
+            (SPOOFED_MAC, "the bridge's MAC", ethernet(BROADCAST, mac(0x94), IPV4, &v4)),
+            (
+                SPOOFED_ARP,
+                "a stranger's address in ARP",
+                to_peer(mac(1), ARP, &arp(2, mac(1), "10.0.0.66", "10.0.0.2")),
+            ),
+            (
+                SPOOFED_ARP,
+                "a neighbour's address in ARP",
+                ethernet(BROADCAST, mac(1), ARP, &arp(1, mac(1), "10.0.0.2", "10.0.0.2")),
+            ),
+            (SPOOFED_ARP, "a neighbour's MAC in ARP", to_peer(mac(1), ARP, &arp(2, mac(2), "10.0.0.1", "10.0.0.2"))),
+            (SPOOFED_ARP, "an unknown operation of ARP", to_peer(mac(1), ARP, &arp(9, mac(1), "10.0.0.1", "10.0.0.2"))),
+            (SPOOFED_IPV4, "a stranger's IPv4", to_peer(mac(1), IPV4, &packet4("10.0.0.66", "10.0.0.2"))),
+            (SPOOFED_IPV4, "a neighbour's IPv4", to_peer(mac(1), IPV4, &packet4("10.0.0.3", "10.0.0.2"))),
+            (SPOOFED_IPV4, "no IPv4", to_peer(mac(1), IPV4, &packet4("0.0.0.0", "10.0.0.2"))),
+            (SPOOFED_IPV6, "a stranger's IPv6", to_peer(mac(1), IPV6, &packet6("2001:db8::66", "2001:db8::2"))),
+            (SPOOFED_IPV6, "a neighbour's IPv6", to_peer(mac(1), IPV6, &packet6("2001:db8::3", "2001:db8::2"))),
+            (SPOOFED_IPV6, "no IPv6", to_peer(mac(1), IPV6, &packet6("::", "2001:db8::2"))),
+            (SPOOFED_IPV6, "another link-local address", to_peer(mac(1), IPV6, &packet6("fe80::1", "2001:db8::2"))),
+            (VLAN_TAG, "802.1Q", tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 30)),
+            (VLAN_TAG, "priority tag", tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 0)),
+            (VLAN_TAG, "802.1ad", tagged(&to_peer(mac(1), IPV6, &v6), 0x88a8, 30)),
+            (VLAN_TAG, "802.1Q twice", tagged(&tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 30), 0x8100, 20)),
+            (VLAN_TAG, "802.1Q in 802.1ad", tagged(&tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 30), 0x88a8, 20)),
+            (ETHERTYPE, "another type", to_peer(mac(1), 0x88b5, MARK)),
+            (ETHERTYPE, "an old tag", tagged(&to_peer(mac(1), IPV4, &v4), 0x9100, 30)),
+            (ETHERTYPE, "LLC", to_peer(mac(1), 30, &[&[0xaa, 0xaa, 3], MARK].concat())),
+        ] {
+            scene.never(0, counter, what, &frame).await;
+        }
+        let own = packet6("fe80::5054:ff:fe00:3", "2001:db8::2");
+        scene.never(2, SPOOFED_IPV6, "IPv6 of a NIC that has none", &to_peer(mac(3), IPV6, &own)).await;
+        scene
+            .arrives(
+                0,
+                "IPv6 from the link-local address",
+                &to_peer(mac(1), IPV6, &packet6("fe80::5054:ff:fe00:1", "2001:db8::2")),
+            )
+            .await;
+        let rest = scene.world.plan(&scene.desired).await;
+        assert!(rest.is_empty());
+    });
+}
+
+#[test]
+fn nobody_outside_passes_for_a_guest_or_for_the_host() {
+    within(|| async {
+        let mut scene = Scene::new().await;
+        scene.guests[1].send(&ethernet(BROADCAST, mac(2), ARP, &arp(1, mac(2), "10.0.0.2", "10.0.0.9")));
+        pause(50).await;
+        let outside = mac(0x50);
+        scene.arrives(OUTSIDE, "IPv4", &to_peer(outside, IPV4, &packet4("10.0.0.9", "10.0.0.2"))).await;
+        let advert = |target| {
+            let mut payload = neighbour(136, target);
+            payload.extend(MARK);
+            ethernet(mac(2), outside, IPV6, &ipv6("2001:db8::9", "2001:db8::2", 58, 255, &payload))
+        };
+        for (counter, what, frame) in [
+            (SPOOFED_MAC, "a guest's MAC", to_peer(mac(1), IPV4, &packet4("10.0.0.9", "10.0.0.2"))),
+            (SPOOFED_MAC, "the bridge's MAC", to_peer(mac(0x94), IPV4, &packet4("10.0.0.9", "10.0.0.2"))),
+            (SPOOFED_ARP, "a guest's address in ARP", to_peer(outside, ARP, &arp(2, outside, "10.0.0.1", "10.0.0.2"))),
+            (SPOOFED_ARP, "a guest's MAC in ARP", to_peer(outside, ARP, &arp(2, mac(1), "10.0.0.9", "10.0.0.2"))),
+            (SPOOFED_IPV4, "a guest's IPv4", to_peer(outside, IPV4, &packet4("10.0.0.1", "10.0.0.2"))),
+            (SPOOFED_IPV6, "a guest's IPv6", to_peer(outside, IPV6, &packet6("2001:db8::1", "2001:db8::2"))),
+            (SPOOFED_IPV6, "a guest's IPv6, advertised", advert("2001:db8::1")),
+            (SPOOFED_IPV6, "a guest's link-local address, advertised", advert("fe80::5054:ff:fe00:1")),
+            (VLAN_TAG, "a tag", tagged(&to_peer(outside, IPV4, &packet4("10.0.0.9", "10.0.0.2")), 0x8100, 7)),
+            (ETHERTYPE, "another type", to_peer(outside, 0x88b5, MARK)),
+        ] {
+            scene.never(OUTSIDE, counter, what, &frame).await;
+        }
+        scene.arrives(OUTSIDE, "an advertisement of its own", &advert("2001:db8::9")).await;
+    });
+}
+
+#[test]
+fn a_port_that_nobody_declared_gets_nothing_in_and_nothing_out() {
+    within(|| async {
+        let mut scene = Scene::new().await;
+        let stranger = Station::behind("tap9", "br20", mac(9));
+        scene.guests.push(stranger.wire());
+        let frame = ethernet(BROADCAST, mac(9), IPV4, &packet4("10.0.0.9", "10.0.0.255"));
+        scene.never(3, UNDECLARED, "its frame", &frame).await;
+        let before = scene.world.counted(UNDECLARED).await;
+        for _ in 0..EACH {
+            scene.guests[0].send(&ethernet(BROADCAST, mac(1), IPV4, &packet4("10.0.0.1", "10.0.0.255")));
+        }
+        pause(50).await;
+        assert_eq!(scene.guests[3].frames().len(), 0);
+        assert!(scene.world.counted(UNDECLARED).await >= before + EACH as u64);
+        // A declared port on another bridge is as strange there.
+        let other = Bridge { name: name("br21"), outside: name("vlan21"), zone: 21, mac: mac(0x95), host: true };
+        make_bridge(&other);
+        scene.desired.bridges.push(other);
+        scene.world.settle(&scene.desired).await;
+        run("ip link set bh-1 master br21");
+        let _far = Station::behind("vlan21", "br21", mac(0x51));
+        scene
+            .never(
+                0,
+                UNDECLARED,
+                "a frame on the wrong bridge",
+                &ethernet(BROADCAST, mac(1), IPV4, &packet4("10.0.0.1", "10.0.0.255")),
+            )
+            .await;
+    });
+}
+
+#[test]
+fn frames_of_other_bridges_are_not_looked_at() {
+    within(|| async {
+        let mut scene = Scene::new().await;
+        make_bridge(&Bridge { name: name("virbr0"), ..segment(77, true) });
+        let (a, b) = (Station::behind("vnet0", "virbr0", mac(7)), Station::behind("vnet1", "virbr0", mac(8)));
+        let (a, b) = (a.wire(), b.wire());
+        let before: Vec<Counter> = scene.world.observe().await.counters;
+        let v4 = packet4("1.2.3.4", "10.0.0.2");
+        for frame in [
+            ethernet(BROADCAST, mac(0x66), IPV4, &v4),
+            ethernet(BROADCAST, mac(0x66), ARP, &arp(2, mac(2), "10.0.0.1", "10.0.0.2")),
+            tagged(&ethernet(BROADCAST, mac(0x66), IPV4, &v4), 0x8100, 30),
+            ethernet(BROADCAST, mac(0x66), 0x88b5, MARK),
+        ] {
+            a.send(&frame);
+            pause(50).await;
+            assert_eq!(b.frames().len(), 1, "{frame:x?}");
+        }
+        assert_eq!(scene.world.observe().await.counters, before);
+    });
+}
+
+#[test]
+fn arp_reaches_a_guest_only_for_its_own_addresses() {
+    within(|| async {
+        let mut scene = Scene::new().await;
+        let ask = |target| ethernet(BROADCAST, mac(0x50), ARP, &arp(1, mac(0x50), "10.0.0.9", target));
+        scene.outside.send(&ask("10.0.0.2"));
+        pause(50).await;
+        let got: Vec<usize> = scene.guests.iter().map(|wire| wire.frames().len()).collect();
+        assert_eq!(got, [0, 1, 0], "asked for guest 2");
+        let before = scene.world.counted(ELSEWHERE).await;
+        scene.outside.send(&ask("10.0.0.66"));
+        pause(50).await;
+        assert_eq!(scene.arrived(), 0);
+        assert_eq!(scene.world.counted(ELSEWHERE).await - before, 3);
+        // A guest may probe for its address, and be answered by who has it.
+        scene.guests[0].send(&ethernet(BROADCAST, mac(1), ARP, &arp(1, mac(1), "0.0.0.0", "10.0.0.1")));
+        pause(50).await;
+        assert_eq!(scene.outside.frames().len(), 1, "the probe is heard");
+        scene.outside.send(&ethernet(mac(1), mac(0x50), ARP, &arp(2, mac(0x50), "10.0.0.9", "0.0.0.0")));
+        pause(50).await;
+        assert_eq!(scene.guests[0].frames().len(), 1);
+    });
+}

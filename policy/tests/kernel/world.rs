@@ -1,0 +1,304 @@
+//! Bridges with ports that stand in for guests and for the trunk, and what is done with them.
+
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bulkhead_policy::model::*;
+use bulkhead_policy::{Plan, Ruleset, Step, plan};
+use bulkhead_types::{IfName, Mac, Outcome, Report};
+
+use crate::sys::{self, Wire};
+
+/// Runs a test in a namespace of its own, which goes with its thread.
+pub(crate) fn within<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        sys::new_network().expect("a network namespace of one's own needs root");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs one command line; it must succeed.
+pub(crate) fn run(line: &str) -> String {
+    let (good, text) = attempt(line);
+    assert!(good, "{line}: {text}");
+    text
+}
+
+/// Runs one command line, and tells whether it succeeded, with what it said.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "somebody else changes things with iproute2 and nft: that is what is tested"
+)]
+pub(crate) fn attempt(line: &str) -> (bool, String) {
+    let mut words = line.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    let text = if output.status.success() { output.stdout } else { output.stderr };
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+pub(crate) fn sysctl(key: &str, value: &str) {
+    let path = format!("/proc/sys/net/{key}");
+    std::fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
+}
+
+pub(crate) async fn pause(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+pub(crate) fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn mac(last: u8) -> Mac {
+    Mac::try_from([0x52, 0x54, 0, 0, 0, last]).unwrap()
+}
+
+/// A thread in a network namespace of its own: a guest, or a machine beyond the trunk.
+pub(crate) struct Station {
+    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    thread: i32,
+}
+
+impl Station {
+    pub(crate) fn new() -> Self {
+        let (jobs, queue) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (told, tells) = mpsc::channel();
+        std::thread::spawn(move || {
+            sys::new_network().unwrap();
+            told.send(sys::thread_id()).unwrap();
+            while let Ok(job) = queue.recv() {
+                job();
+            }
+        });
+        Self { jobs, thread: tells.recv().unwrap() }
+    }
+
+    /// The thread's id, by which iproute2 finds the namespace.
+    pub(crate) fn thread(&self) -> i32 {
+        self.thread
+    }
+
+    /// Starts something there; the receiver gets what it returns.
+    pub(crate) fn start<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+        let (done, result) = mpsc::channel();
+        self.jobs.send(Box::new(move || drop(done.send(job())))).unwrap();
+        result
+    }
+
+    /// Does something there and waits for it.
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        self.start(job).recv().expect("it does not panic there")
+    }
+
+    /// A station behind a new port of a bridge. Its link is `eth0`, with that MAC, and says nothing by itself.
+    pub(crate) fn behind(port: &str, bridge: &str, address: Mac) -> Self {
+        let station = Self::new();
+        run(&format!("ip link add {port} type veth peer name eth0 address {address} netns {}", station.thread));
+        sysctl(&format!("ipv6/conf/{port}/disable_ipv6"), "1");
+        run(&format!("ip link set {port} master {bridge} up"));
+        station.run(|| {
+            sysctl("ipv6/conf/eth0/disable_ipv6", "1");
+            run("ip link set lo up");
+            run("ip link set eth0 up");
+        });
+        station
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        self.run(|| Wire::open(index("eth0")).unwrap())
+    }
+
+    /// Gives it an address, and neighbours that never change.
+    pub(crate) fn address(&self, address: &str) {
+        let address = address.to_owned();
+        self.run(move || {
+            if address.contains(':') {
+                sysctl("ipv6/conf/eth0/disable_ipv6", "0");
+                sysctl("ipv6/conf/eth0/accept_dad", "0");
+                run(&format!("ip address add {address} dev eth0 nodad"));
+            } else {
+                run(&format!("ip address add {address} dev eth0"));
+            }
+        });
+    }
+
+    pub(crate) fn neighbour(&self, address: &str, mac: Mac) {
+        let line = format!("ip neighbour replace {address} lladdr {mac} dev eth0 nud permanent");
+        self.run(move || run(&line));
+    }
+}
+
+pub(crate) fn index(link: &str) -> u32 {
+    let text = run(&format!("ip -o link show dev {link}"));
+    text.split(':').next().unwrap().parse().unwrap()
+}
+
+/// Makes a bridge, silent, with its pinned MAC.
+pub(crate) fn make_bridge(bridge: &Bridge) {
+    let name = &bridge.name;
+    run(&format!("ip link add {name} address {} type bridge mcast_snooping 0 stp_state 0", bridge.mac));
+    sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    run(&format!("ip link set {name} up"));
+}
+
+/// `brN` with `vlanN` as its outside.
+pub(crate) fn segment(number: u8, host: bool) -> Bridge {
+    Bridge {
+        name: name(&format!("br{number}")),
+        outside: name(&format!("vlan{number}")),
+        zone: u16::from(number),
+        mac: mac(0x80 + number),
+        host,
+    }
+}
+
+/// Guest `g1` with its NIC on a bridge: port `bh-1`, MAC ...:01.
+pub(crate) fn nic(number: u8, bridge: &str, addresses: &[&str]) -> Nic {
+    let mut nic = Nic {
+        guest: format!("g{number}").parse().unwrap(),
+        tap: name(&format!("bh-{number}")),
+        bridge: name(bridge),
+        mac: mac(number),
+        ipv4: Vec::new(),
+        ipv6: Vec::new(),
+        dhcp: false,
+    };
+    for address in addresses {
+        match address.parse().unwrap() {
+            std::net::IpAddr::V4(ip) => nic.ipv4.push(ip),
+            std::net::IpAddr::V6(ip) => nic.ipv6.push(ip),
+        }
+    }
+    nic
+}
+
+pub(crate) fn guest(number: u8) -> Endpoint {
+    Endpoint::Guest(format!("g{number}").parse().unwrap())
+}
+
+pub(crate) fn allow(from: Endpoint, to: Endpoint, what: Traffic) -> Allow {
+    Allow { from, to, from_net: Vec::new(), to_net: Vec::new(), what }
+}
+
+pub(crate) fn tcp(ports: &[u16]) -> Traffic {
+    Traffic { tcp: ports.iter().map(|port| *port..=*port).collect(), ..Traffic::default() }
+}
+
+pub(crate) fn any() -> Traffic {
+    Traffic { any: true, ..Traffic::default() }
+}
+
+/// The ruleset under test.
+pub(crate) struct World {
+    pub(crate) ruleset: Ruleset,
+}
+
+impl World {
+    pub(crate) fn open() -> Self {
+        Self { ruleset: Ruleset::open().unwrap() }
+    }
+
+    pub(crate) async fn observe(&mut self) -> Observed {
+        self.ruleset.observe().await.unwrap()
+    }
+
+    pub(crate) async fn plan(&mut self, desired: &Desired) -> Plan {
+        plan(desired, &self.observe().await)
+    }
+
+    pub(crate) async fn apply(&mut self, plan: &Plan) -> Report<Step> {
+        let mut told = Vec::new();
+        let report = self.ruleset.apply(plan, &mut |step, outcome| told.push((step.clone(), outcome.clone()))).await;
+        assert_eq!(told, report.steps, "progress tells what the report says");
+        assert_eq!(plan.steps, report.steps.iter().map(|(step, _)| step.clone()).collect::<Vec<_>>());
+        report
+    }
+
+    /// One round, in which every step must be done, and after which nothing is missing and nothing is written.
+    pub(crate) async fn settle(&mut self, desired: &Desired) -> Plan {
+        let plan = self.plan(desired).await;
+        let report = self.apply(&plan).await;
+        if let Some((step, outcome)) = report.steps.iter().find(|(_, outcome)| *outcome != Outcome::Done) {
+            panic!("{step}: {outcome:?}");
+        }
+        let before = sys::generation();
+        let rest = self.plan(desired).await;
+        let text = |plan: &Plan| plan.steps.iter().map(|step| format!("  {step}\n")).collect::<String>();
+        let first = rest.steps.iter().find_map(|step| step.to_string().strip_prefix("flush chain ").map(str::to_owned));
+        let there = first.map(|chain| attempt(&format!("nft -j list chain {chain}")).1);
+        assert!(rest.is_empty(), "remains\n{}\nthere is {there:?}", text(&rest));
+        self.apply(&rest).await;
+        assert_eq!(sys::generation(), before, "what is as it should be is not written");
+        plan
+    }
+
+    pub(crate) async fn counted(&mut self, name: &str) -> u64 {
+        let counters = self.observe().await.counters;
+        counters.iter().find(|counter| counter.name == name).unwrap_or_else(|| panic!("{name} in {counters:?}")).packets
+    }
+}
+
+/// `br20` with guests behind `bh-1`, `bh-2` and so on, 10.0.0.1 and 2001:db8::1 and so on, and 10.0.0.9 outside.
+pub(crate) struct Lan {
+    pub(crate) world: World,
+    pub(crate) desired: Desired,
+    pub(crate) guests: Vec<Station>,
+    pub(crate) outside: Station,
+}
+
+pub(crate) const OUTSIDE_MAC: u8 = 0x50;
+
+impl Lan {
+    pub(crate) async fn new(guests: u8, host: bool, allows: Vec<Allow>) -> Self {
+        Self::on(20, guests, host, allows).await
+    }
+
+    pub(crate) async fn on(number: u8, guests: u8, host: bool, allows: Vec<Allow>) -> Self {
+        let bridge = segment(number, host);
+        make_bridge(&bridge);
+        let outside = Station::behind(bridge.outside.as_str(), bridge.name.as_str(), mac(OUTSIDE_MAC));
+        outside.address("10.0.0.9/24");
+        outside.address("2001:db8::9/64");
+        let ports: Vec<u8> = (1..=guests).map(|i| if number == 20 { i } else { number + i }).collect();
+        let station = |port: &u8| Station::behind(&format!("bh-{port}"), bridge.name.as_str(), mac(*port));
+        let stations: Vec<Station> = ports.iter().map(station).collect();
+        let mut nics = Vec::new();
+        for (i, (port, station)) in ports.iter().zip(&stations).enumerate() {
+            let (v4, v6) = (format!("10.0.0.{}", i + 1), format!("2001:db8::{}", i + 1));
+            station.address(&format!("{v4}/24"));
+            station.address(&format!("{v6}/64"));
+            nics.push(nic(*port, bridge.name.as_str(), &[&v4, &v6]));
+        }
+        let desired = Desired { bridges: vec![bridge], nics, allows };
+        let mut world = World::open();
+        world.settle(&desired).await;
+        Self { world, desired, guests: stations, outside }
+    }
+
+    /// Settles on these allows.
+    pub(crate) async fn allow(&mut self, allows: Vec<Allow>) {
+        self.desired.allows = allows;
+        self.world.settle(&self.desired).await;
+    }
+}
+
+pub(crate) fn lan() -> Endpoint {
+    Endpoint::Segment(name("br20"))
+}
+
+pub(crate) fn outside() -> Endpoint {
+    Endpoint::Outside(name("br20"))
+}
+
+pub(crate) fn udp_ports(ports: &[u16]) -> Traffic {
+    Traffic { udp: ports.iter().map(|port| *port..=*port).collect(), ..Traffic::default() }
+}
+
+pub(crate) fn ping() -> Traffic {
+    Traffic { icmp: vec!["echo-request".to_owned()], ..Traffic::default() }
+}

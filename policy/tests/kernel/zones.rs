@@ -1,0 +1,80 @@
+//! Two bridges with the same addresses: conntrack is one table, and must not take one for the other.
+
+use bulkhead_policy::model::*;
+
+use crate::frame::*;
+use crate::sys::Wire;
+use crate::world::*;
+
+/// `br20` and `br30`, alike but for their NICs' MACs: a guest 10.0.0.1 and 10.0.0.9 outside, to which it may speak.
+async fn twins() -> (World, [(Wire, Wire, Station, Station); 2]) {
+    let mut desired = Desired::default();
+    let mut sides = Vec::new();
+    for (number, port) in [(20, 1), (30, 4)] {
+        let bridge = segment(number, false);
+        make_bridge(&bridge);
+        let inside = Station::behind(&format!("bh-{port}"), bridge.name.as_str(), mac(port));
+        let far = Station::behind(bridge.outside.as_str(), bridge.name.as_str(), mac(OUTSIDE_MAC));
+        desired.allows.push(allow(guest(port), Endpoint::Outside(bridge.name.clone()), udp_ports(&[53])));
+        desired.nics.push(nic(port, bridge.name.as_str(), &["10.0.0.1", "2001:db8::1"]));
+        desired.bridges.push(bridge);
+        sides.push((inside.wire(), far.wire(), inside, far));
+    }
+    let mut world = World::open();
+    world.settle(&desired).await;
+    (world, sides.try_into().unwrap_or_else(|_| panic!()))
+}
+
+async fn arrives(from: &Wire, to: &Wire, frame: &[u8]) -> bool {
+    to.frames();
+    from.send(frame);
+    pause(100).await;
+    to.frames().iter().any(|got| got == frame)
+}
+
+#[test]
+fn a_flow_on_one_bridge_lets_no_reply_in_on_the_other() {
+    within(|| async {
+        let (_world, [(in20, out20, ..), (in30, out30, ..)]) = twins().await;
+        for (ask, answer) in [
+            (
+                (IPV4, ipv4("10.0.0.1", "10.0.0.9", 17, &udp(5000, 53))),
+                (IPV4, ipv4("10.0.0.9", "10.0.0.1", 17, &udp(53, 5000))),
+            ),
+            (
+                (IPV6, ipv6("2001:db8::1", "2001:db8::9", 17, 64, &udp(5000, 53))),
+                (IPV6, ipv6("2001:db8::9", "2001:db8::1", 17, 64, &udp(53, 5000))),
+            ),
+        ] {
+            assert!(arrives(&in20, &out20, &ethernet(mac(OUTSIDE_MAC), mac(1), ask.0, &ask.1)).await);
+            let reply = |to| ethernet(mac(to), mac(OUTSIDE_MAC), answer.0, &answer.1);
+            assert!(!arrives(&out30, &in30, &reply(4)).await, "the answer to the other bridge's flow");
+            assert!(arrives(&out20, &in20, &reply(1)).await);
+            assert!(arrives(&in30, &out30, &ethernet(mac(OUTSIDE_MAC), mac(4), ask.0, &ask.1)).await);
+            assert!(arrives(&out30, &in30, &reply(4)).await, "now it has asked, too");
+        }
+    });
+}
+
+#[test]
+fn a_fragment_on_one_bridge_completes_nothing_on_the_other() {
+    within(|| async {
+        let (_world, [(in20, out20, ..), (in30, out30, ..)]) = twins().await;
+        let whole = udp_with(5000, 53, &[MARK; 8].concat());
+        let v4 = [
+            ipv4_fragment("10.0.0.1", "10.0.0.9", 17, 0, true, &whole[..80]),
+            ipv4_fragment("10.0.0.1", "10.0.0.9", 17, 80, false, &whole[80..]),
+        ];
+        let v6 = ipv6_fragments("2001:db8::1", "2001:db8::9", 17, 64, &whole, 80);
+        for (kind, [first, last]) in [(IPV4, v4), (IPV6, v6)] {
+            let marks = |wire: &Wire| wire.frames().iter().filter(|f| f.windows(MARK.len()).any(|p| p == MARK)).count();
+            in20.send(&ethernet(mac(OUTSIDE_MAC), mac(1), kind, &first));
+            in30.send(&ethernet(mac(OUTSIDE_MAC), mac(4), kind, &last));
+            pause(200).await;
+            assert_eq!((marks(&out20), marks(&out30)), (0, 0), "{kind:x}");
+            in20.send(&ethernet(mac(OUTSIDE_MAC), mac(1), kind, &last));
+            pause(200).await;
+            assert!(marks(&out20) > 0 && marks(&out30) == 0, "{kind:x}: on its own bridge it is whole");
+        }
+    });
+}

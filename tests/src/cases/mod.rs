@@ -2,15 +2,21 @@
 //! `tests/cases/NAME/`.
 
 mod absent;
+mod authorised;
 mod boot;
 mod changes;
 mod counters;
+mod daemon;
 mod forward;
+mod hijack;
 mod invisible;
 mod lease;
+mod limits;
+mod privilege;
 pub(crate) mod scenes;
 mod silent;
 mod stand_in;
+mod strace;
 mod varlink;
 mod watchers;
 
@@ -55,6 +61,9 @@ pub(crate) const SEED: Boot = Boot { name: "seed", words: &[] };
 pub(crate) const CASES: &[Case] = &[
     boot::SEED_IS_THERE,
     silent::NO_WORD_OF_ITS_OWN,
+    privilege::NOT_ROOT,
+    authorised::WHO_MAY_WHAT,
+    authorised::CLOSED_UNREAD,
     lease::OVER_ITS_VLAN,
     forward::ONLY_WHAT_IS_ALLOWED,
     forward::NO_LIE_ARRIVES,
@@ -62,6 +71,8 @@ pub(crate) const CASES: &[Case] = &[
     invisible::NO_STRANGER,
     changes::NO_CHANGE_LEAKS,
     changes::NO_RESTART_LEAKS,
+    limits::LIMITS_HOLD,
+    hijack::NOTHING_ELSE_STARTS,
     absent::LIBVIRT_ABSENT,
     absent::TRUNK_LATE,
 ];

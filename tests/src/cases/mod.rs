@@ -16,6 +16,7 @@ mod privilege;
 pub(crate) mod scenes;
 mod silent;
 mod stand_in;
+mod steady;
 mod strace;
 mod varlink;
 mod watchers;
@@ -61,6 +62,7 @@ pub(crate) const SEED: Boot = Boot { name: "seed", words: &[] };
 pub(crate) const CASES: &[Case] = &[
     boot::SEED_IS_THERE,
     silent::NO_WORD_OF_ITS_OWN,
+    steady::ONLY_READS,
     privilege::NOT_ROOT,
     authorised::WHO_MAY_WHAT,
     authorised::CLOSED_UNREAD,

@@ -7,6 +7,7 @@ mod boot;
 mod changes;
 mod counters;
 mod daemon;
+mod drift;
 mod forward;
 mod hijack;
 mod invisible;
@@ -73,6 +74,8 @@ pub(crate) const CASES: &[Case] = &[
     invisible::NO_STRANGER,
     changes::NO_CHANGE_LEAKS,
     changes::NO_RESTART_LEAKS,
+    drift::LINKS_COME_BACK,
+    drift::RULES_COME_BACK,
     limits::LIMITS_HOLD,
     hijack::NOTHING_ELSE_STARTS,
     absent::LIBVIRT_ABSENT,

@@ -8,9 +8,11 @@ mod changes;
 mod counters;
 mod daemon;
 mod drift;
+mod drip;
 mod forward;
 mod hijack;
 mod invisible;
+mod killed;
 mod lease;
 mod limits;
 mod privilege;
@@ -76,6 +78,7 @@ pub(crate) const CASES: &[Case] = &[
     changes::NO_RESTART_LEAKS,
     drift::LINKS_COME_BACK,
     drift::RULES_COME_BACK,
+    killed::NOBODY_NOTICES,
     limits::LIMITS_HOLD,
     hijack::NOTHING_ELSE_STARTS,
     absent::LIBVIRT_ABSENT,

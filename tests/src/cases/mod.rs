@@ -14,6 +14,7 @@ mod hijack;
 mod invisible;
 mod killed;
 mod lease;
+mod libvirtd;
 mod limits;
 mod privilege;
 pub(crate) mod scenes;
@@ -81,6 +82,7 @@ pub(crate) const CASES: &[Case] = &[
     killed::NOBODY_NOTICES,
     limits::LIMITS_HOLD,
     hijack::NOTHING_ELSE_STARTS,
+    libvirtd::RESTARTED,
     absent::LIBVIRT_ABSENT,
     absent::TRUNK_LATE,
 ];

@@ -9,6 +9,7 @@ mod counters;
 mod daemon;
 mod drift;
 mod drip;
+mod foreign;
 mod forward;
 mod hijack;
 mod invisible;
@@ -16,6 +17,7 @@ mod killed;
 mod lease;
 mod libvirtd;
 mod limits;
+mod picture;
 mod privilege;
 pub(crate) mod scenes;
 mod silent;
@@ -83,6 +85,8 @@ pub(crate) const CASES: &[Case] = &[
     limits::LIMITS_HOLD,
     hijack::NOTHING_ELSE_STARTS,
     libvirtd::RESTARTED,
+    foreign::CLASHES_ARE_SAID,
+    foreign::NEIGHBOURS_STAY,
     absent::LIBVIRT_ABSENT,
     absent::TRUNK_LATE,
 ];

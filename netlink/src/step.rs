@@ -43,7 +43,8 @@ pub enum Step {
     LinkDown { bridge: IfName, link: IfName, index: u32 },
     /// Set attributes of a link of ours back.
     ChangeLink { bridge: IfName, link: IfName, index: u32, changes: Vec<Change> },
-    /// Let IPv6 speak on a link of ours, or not (`disable_ipv6`; a sysctl, for which there is no message).
+    /// Let IPv6 speak on a link of ours, or not, and never on a guest's port (`disable_ipv6`; a sysctl, for which there is
+    /// no message).
     SetIpv6 { bridge: IfName, link: IfName, on: bool },
     /// Set a link of ours up. `by_group`: all of the group that is down is set up by this plan, so that one message for
     /// the group does the same.

@@ -53,7 +53,7 @@ fn allowed(step: &Step, desired: &Desired, observed: &Observed, link: &Link) -> 
     let on_ours = link.master.and_then(|index| observed.links.get(&index)).is_some_and(|m| m.own().is_some());
     match step {
         Step::TrunkUp { .. } => desired.segments.iter().any(|s| s.trunk.as_str() == link.name),
-        Step::ChangePort { .. } | Step::AddFdb { .. } | Step::DeleteFdb { .. } => {
+        Step::ChangePort { .. } | Step::AddFdb { .. } | Step::DeleteFdb { .. } | Step::SetIpv6 { on: false, .. } => {
             on_ours && desired.ports.keys().any(|n| n.as_str() == link.name)
         }
         // An address or route with our number is ours on whatever link it is.

@@ -27,6 +27,10 @@ fn a_declared_port_is_locked_to_its_address_and_learns_nothing() {
             assert!(link.contains(word), "{word}: {link}");
         }
         assert!(run("bridge fdb show dev tap0").contains("52:54:00:42:00:01 master br20 static"));
+        sysctl("ipv6/conf/tap0/disable_ipv6", "0");
+        assert!(!world.plan(&desired).await.is_empty());
+        world.settle(&desired).await;
+        assert_eq!(run("ip -o address show dev tap0"), "", "the host speaks on the guest's port");
         for line in [
             "bridge link set dev tap0 locked off",
             "bridge link set dev tap0 learning on flood on isolated on",

@@ -31,6 +31,6 @@ pub(crate) fn guest(name: &str, address: Ether) -> Namespace {
     let mut guest = Namespace::new(name).unwrap();
     let tap = format!("tap-{name}");
     guest.veth(&tap, "eth0", address).unwrap();
-    run(&format!("ip link set {tap} master br20")).unwrap();
+    run(&format!("ip link set {tap} master br20 up")).unwrap();
     guest
 }

@@ -17,11 +17,16 @@ impl Counters {
 
     /// Exactly so much more must one say than when they were read last, which is now.
     pub(super) fn grew(&mut self, lab: &Lab, name: &str, by: u64) -> Result<(), String> {
-        let before = std::mem::replace(self, Self::read(lab)?);
-        match self.packets(name)?.saturating_sub(before.packets(name)?) {
+        match self.growth(lab, name)? {
             grown if grown == by => Ok(()),
             grown => Err(format!("the counter {name} says {grown} more instead of {by}; now: {}", self.0)),
         }
+    }
+
+    /// How much more one says than when they were read last, which is now.
+    pub(super) fn growth(&mut self, lab: &Lab, name: &str) -> Result<u64, String> {
+        let before = std::mem::replace(self, Self::read(lab)?);
+        Ok(self.packets(name)?.saturating_sub(before.packets(name)?))
     }
 
     fn packets(&self, name: &str) -> Result<u64, String> {

@@ -78,7 +78,7 @@ impl StandIn {
         let nic = Nic::of(lab, guest, segment)?;
         let mut namespace = Namespace::new(&format!("guest-{guest}"))?;
         namespace.veth(&nic.tap, LINK, nic.mac)?;
-        run(&format!("ip link set {} master {}", nic.tap, nic.bridge))?;
+        run(&format!("ip link set {} master {} up", nic.tap, nic.bridge))?;
         let look = format!("bridge -d link show dev {}", nic.tap);
         lab.wait(&format!("the daemon to make {} the port of a guest", nic.tap), PORT_DEADLINE, || {
             let seen = lab.run(&look)?;

@@ -69,14 +69,13 @@ impl Namespace {
     }
 
     /// Makes a pair of veth links: `outer` here, in the calling thread's namespace, and `inner` with this address in the
-    /// namespace, both up. To put `outer` on a bridge is the caller's part.
+    /// namespace, which is up. To put `outer` on a bridge and up is the caller's part.
     ///
     /// # Errors
     /// A link of one of the names exists, or the privilege is missing.
     pub fn veth(&mut self, outer: &str, inner: &str, address: Ether) -> Result<(), Error> {
         run(&format!("ip link add {outer} type veth peer name {inner} address {address} netns {}", self.name))?;
         self.outer.push(outer.to_owned());
-        run(&format!("ip link set {outer} up"))?;
         self.up(inner)
     }
 

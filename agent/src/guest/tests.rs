@@ -143,6 +143,7 @@ async fn a_libvirt_that_is_absent_is_an_observation_at_once() {
 #[tokio::test]
 async fn a_call_that_hangs_is_given_up_and_later_ones_do_not_wait() {
     let libvirt = libvirt("hang").await;
+    let mut watch = libvirt.watch().unwrap();
     let slow = |_: &virt::connect::Connect| {
         std::thread::sleep(Duration::from_millis(500));
         Ok(())
@@ -152,6 +153,7 @@ async fn a_call_that_hangs_is_given_up_and_later_ones_do_not_wait() {
     let begun = std::time::Instant::now();
     assert!(libvirt.observe(&desired()).await.unwrap().down.is_some());
     assert!(begun.elapsed() < Duration::from_millis(300));
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    // The wake comes from the call that ended at last: there is nothing else that changes.
+    tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
     assert_eq!(libvirt.observe(&desired()).await.unwrap().down, None);
 }

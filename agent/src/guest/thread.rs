@@ -215,7 +215,10 @@ impl Worker {
                 tracing::error!("a call of libvirt panicked");
             }
         }
-        self.shared.stuck.store(false, Ordering::Release);
+        // Whoever was told that libvirt does not answer hears that it does again.
+        if self.shared.stuck.swap(false, Ordering::AcqRel) {
+            self.shared.changed.notify_one();
+        }
     }
 
     fn open(&mut self) {

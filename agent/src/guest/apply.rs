@@ -93,7 +93,7 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
             let domain = domain(connect, "autostart --disable", guest)?;
             domain.set_autostart(false).map(drop).refused("autostart --disable", guest.as_str())
         }
-        Step::Start { guest } => domain(connect, "start", guest)?.create().map(drop).refused("start", guest.as_str()),
+        Step::Start { guest } => start(&domain(connect, "start", guest)?, guest),
         Step::Shutdown { guest } => {
             domain(connect, "shutdown", guest)?.shutdown().map(drop).refused("shutdown", guest.as_str())
         }
@@ -121,6 +121,15 @@ fn create_volume(connect: &Connect, at: &str, volume: &str, xml: &str) -> Result
         return Ok(());
     }
     StorageVol::create_xml(&pool, xml, 0).map(drop).refused("vol-create", volume)
+}
+
+/// Starts a domain unless it runs. One that is still being started looks shut off, and libvirt answers a second start when
+/// the first is done: a daemon that ended while libvirt started its guests leaves just that.
+fn start(domain: &Domain, guest: &GuestName) -> Result<(), Error> {
+    match domain.create() {
+        Err(_) if domain.is_active().unwrap_or(false) => Ok(()),
+        result => result.map(drop).refused("start", guest.as_str()),
+    }
 }
 
 /// A network of that name that is ours still, or libvirt's own `default`, which only a plan for its absence names.

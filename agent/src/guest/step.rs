@@ -90,7 +90,7 @@ pub enum Step {
         /// The guest.
         guest: GuestName,
     },
-    /// Starts a domain.
+    /// Starts a domain, unless it runs.
     Start {
         /// The guest.
         guest: GuestName,

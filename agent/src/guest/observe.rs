@@ -1,6 +1,7 @@
 //! Reads what libvirt has, and of encrypted pools what is mounted at their place.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -53,7 +54,9 @@ fn read(connect: &Connect, desired: &Desired) -> Result<Observed, Error> {
     let domains = connect.list_all_domains(0).refused("list", "domains")?;
     let mut found = Observed { host, ..Observed::default() };
     for wanted in &desired.pools {
-        if std::fs::metadata(&wanted.path).is_ok() {
+        // One that this process may not look at is there for all it knows: making it would change its mode.
+        let missing = std::fs::metadata(&wanted.path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        if !missing {
             found.directories.push(wanted.name.clone());
         }
         if wanted.encrypted

@@ -34,6 +34,8 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "procps",
     "strace",
+    // A filesystem on dm-crypt.
+    "e2fsprogs",
 ];
 
 const CUSTOMIZE: &str = include_str!("customize.sh");

@@ -11,7 +11,7 @@ use crate::count::Count;
 use crate::suite::Suite;
 
 /// From boot to a host that is as the manifest says, guests included: QEMU in software emulation within another.
-const READY_DEADLINE: Duration = Duration::from_secs(180);
+const READY_DEADLINE: Duration = Duration::from_secs(300);
 
 /// A scene: its heading, and what shows it.
 type Scene = (&'static str, fn(&Lab) -> Result<(), String>);

@@ -32,6 +32,7 @@ impl Libvirt {
     pub async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
         let encrypted = desired.pools.iter().any(|pool| pool.encrypted);
         self.shared.mounts_matter.store(encrypted, Ordering::Relaxed);
+        self.shared.patience.looked(Instant::now());
         let wanted = desired.clone();
         match self.call(DEADLINE, move |connect| read(connect, &wanted)).await {
             Ok(observed) => {

@@ -40,6 +40,11 @@ impl Patience {
         self.lock().0.entry(guest.clone()).or_default().shut_down = Some(now);
     }
 
+    /// Somebody looks, or tries to: an end that has passed is no news any more, also while libvirt cannot be asked.
+    pub(super) fn looked(&self, now: Instant) {
+        self.lock().1 = Some(now);
+    }
+
     /// What still counts, seen against what is there now: the rest is forgotten.
     pub(super) fn recent(
         &self,

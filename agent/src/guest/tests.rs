@@ -141,6 +141,21 @@ async fn a_libvirt_that_is_absent_is_an_observation_at_once() {
 }
 
 #[tokio::test]
+async fn a_patience_that_ended_while_libvirt_is_absent_wakes_once_and_not_for_ever() {
+    let libvirt = Libvirt::open("qemu+unix:///system?socket=/nonexistent/libvirt-sock").unwrap();
+    let mut watch = libvirt.watch().unwrap();
+    let long_ago = tokio::time::Instant::now() - Duration::from_secs(31);
+    libvirt.shared.patience.started(&"web".parse().unwrap(), None, long_ago);
+    let mut wakes = 0;
+    while tokio::time::timeout(Duration::from_millis(500), watch.wake()).await.is_ok() {
+        assert!(libvirt.observe(&desired()).await.unwrap().down.is_some());
+        wakes += 1;
+        assert!(wakes < 10, "woken again and again");
+    }
+    assert!(wakes > 0);
+}
+
+#[tokio::test]
 async fn a_call_that_hangs_is_given_up_and_later_ones_do_not_wait() {
     let libvirt = libvirt("hang").await;
     let mut watch = libvirt.watch().unwrap();

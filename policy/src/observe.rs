@@ -31,8 +31,9 @@ impl Ruleset {
         }
         let owned = tables.len() == 2 && tables.values().all(|found| found.flags.contains("owner"));
         let lockdown = there(Family::Bridge, LOCKDOWN_TABLE);
-        let held = owned && self.is_ours().await?;
-        Ok(Observed { counters, held, holdable: self.holdable, lockdown, tables })
+        // Once claimed they are this context's until it ends or they are gone: nobody else can take them, nor let them go.
+        self.claimed = owned && (self.claimed || self.is_ours().await?);
+        Ok(Observed { counters, held: self.claimed, holdable: self.holdable, lockdown, tables })
     }
 
     async fn list(&self, what: &'static str, document: String) -> Result<String, Error> {
@@ -40,7 +41,7 @@ impl Ruleset {
     }
 
     /// Whether the owner of both tables is this context: what is listed does not say who. The kernel refuses a claim on what
-    /// somebody else owns; a claim on what is ours already changes nothing, and leaves the generation as it is.
+    /// somebody else owns; a claim on what is ours already changes nothing, and leaves the generation as it is. Asked once.
     async fn is_ours(&self) -> Result<bool, Error> {
         let claim = wire::claim(&[Family::Bridge, Family::Inet], TABLE);
         Ok(self.run("claim our tables", claim).await?.is_ok())

@@ -28,6 +28,8 @@ pub struct Ruleset {
     thread: Option<thread::JoinHandle<()>>,
     /// Whether this kernel and nft know tables that are owned and persist: tried once.
     pub(crate) holdable: bool,
+    /// Whether this context was seen to own both tables.
+    pub(crate) claimed: bool,
 }
 
 impl Ruleset {
@@ -57,7 +59,7 @@ impl Ruleset {
         let thread = thread::Builder::new().name("nftables".to_owned());
         let thread = thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
         match opening.recv() {
-            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), holdable }),
+            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), holdable, claimed: false }),
             Ok(Err(call)) => Err(Error::Start(call, None)),
             Err(mpsc::RecvError) => Err(Error::Gone),
         }

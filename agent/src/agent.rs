@@ -20,7 +20,7 @@ use crate::status::{Done, Ended, Phase};
 use crate::watch::{Reason, Wake, Watches};
 pub(crate) use told::Told;
 
-/// Turns in a row after one wake: what one turn makes, such as a guest's tap, the next one finds.
+/// Turns in a row after one wake: what one turn makes, such as a guest and its tap, the next one finds.
 const TURNS: usize = 4;
 /// The first and the longest pause after a turn that left something to do: wakes are then too often our own doing.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -106,9 +106,11 @@ impl Agent {
             if commands > 0 {
                 tracing::info!(phase = "policy", commands, "nft: a transaction of {commands}");
             }
-            let wrote = ran.host.done().any(|done| done.outcome == Ended::Done);
+            // Each room has verified what it wrote; only what libvirt and systemd were asked may show in the others.
+            let others = ran.host.limits.done.iter().chain(&ran.host.guests.done);
+            let again = others.into_iter().any(|done| done.outcome == Ended::Done);
             ran.done.extend(ran.host.done().cloned());
-            if !wrote {
+            if !again {
                 break;
             }
         }

@@ -24,7 +24,8 @@ pub fn send_counted(sender: &Sender, frame: &Frame, count: u64) -> Result<(), Er
     Ok(())
 }
 
-/// Frames sent without pause, by a thread for each sender.
+/// Frames sent in bursts that a pause of a millisecond parts, by a thread for each sender: whoever is flooded has to
+/// get some of two emulated processors too, or nothing is changed under the flood.
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
@@ -58,12 +59,16 @@ impl Flood {
 }
 
 fn send(sender: &Sender, frames: &[Vec<u8>], stop: &AtomicBool) -> u64 {
+    const AT_ONCE: u64 = 8;
     let mut sent = 0;
-    for frame in frames.iter().cycle() {
+    for (number, frame) in (1..).zip(frames.iter().cycle()) {
         if stop.load(Ordering::Acquire) {
             break;
         }
         sent += u64::from(sender.send_bytes(frame).is_ok());
+        if number % AT_ONCE == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
     sent
 }

@@ -28,11 +28,12 @@ fn common(observed: Observed) -> Common {
 
 /// Goes from `from` to `to` once for each call of that way, ends after that call, and begins anew.
 async fn stop_after_each_call(from: &Desired, to: &Desired) {
+    let mut world = World::open().await;
     let mut stop = 0;
     let mut straight = None;
     loop {
-        let mut world = World::open().await;
-        world.given.force = true;
+        empty();
+        world.restart().await;
         world.settle(from).await;
         world.restart().await;
         world.prepare(to).await;

@@ -146,9 +146,7 @@ impl World {
             run(&format!("systemctl stop {}", stopped.join(" ")));
         }
         run("systemctl start libvirtd.service");
-        clean();
-        run(&format!("ip link add {BRIDGE} type bridge"));
-        run(&format!("ip link set {BRIDGE} up"));
+        empty();
         let (libvirt, watch) = connect().await;
         let mut world = Self { libvirt, watch, given: Given::default(), systemd: Systemd::new(), stopped, _turn: turn };
         // The first question makes a fresh libvirtd run every QEMU it has, once.
@@ -161,10 +159,19 @@ impl World {
         (self.libvirt, self.watch) = connect().await;
     }
 
+    /// What libvirt has; it may be slow, and is asked again.
     pub(crate) async fn observe(&self, desired: &Desired) -> Observed {
-        let observed = self.libvirt.observe(desired).await.unwrap();
-        assert_eq!(observed.down, None);
-        observed
+        let answered = async {
+            loop {
+                let observed = self.libvirt.observe(desired).await.unwrap();
+                if observed.down.is_none() {
+                    return observed;
+                }
+                println!("{:?}", observed.down);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.expect("libvirtd answers")
     }
 
     pub(crate) async fn plan(&self, desired: &Desired) -> Plan {
@@ -248,29 +255,43 @@ async fn connect() -> (Libvirt, Watch) {
     (libvirt, watch)
 }
 
-/// Takes away whatever a test made.
+/// A libvirt without anything of a test, and the bridge of its guests.
+pub(crate) fn empty() {
+    clean();
+    run(&format!("ip link add {BRIDGE} type bridge"));
+    run(&format!("ip link set {BRIDGE} up"));
+}
+
+/// Takes away whatever a test made. One virsh for many commands: each start of it takes its time.
 pub(crate) fn clean() {
-    let named = |list: &str| -> Vec<String> {
-        virsh(list).lines().map(str::trim).filter(|name| name.starts_with("t-")).map(str::to_owned).collect()
-    };
-    for name in named("list --all --name") {
-        try_run(&format!("virsh --connect {SYSTEM} destroy {name}"));
-        try_run(&format!("virsh --connect {SYSTEM} undefine {name}"));
-        try_run(&format!("systemctl stop {}", unit::keeper(&name.parse().unwrap())));
+    const KINDS: [(&str, &str); 3] = [("list", ""), ("net-list", "net-"), ("pool-list", "pool-")];
+    let lists = KINDS.map(|(list, _)| format!("{list} --all --name")).join("; echo next; ");
+    let listed = virsh_line(&lists);
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let mut commands = Vec::new();
+    for ((_, kind), names) in KINDS.iter().zip(listed.split("next\n")) {
+        for name in names.split_whitespace().filter(|name| name.starts_with("t-")) {
+            commands.push(format!("{kind}destroy {name}; {kind}undefine {name}"));
+            if kind.is_empty() {
+                try_run(&format!("systemctl stop {}", unit::keeper(&name.parse().unwrap())));
+            }
+        }
     }
-    for name in named("net-list --all --name") {
-        try_run(&format!("virsh --connect {SYSTEM} net-destroy {name}"));
-        try_run(&format!("virsh --connect {SYSTEM} net-undefine {name}"));
-    }
-    for name in named("pool-list --all --name") {
-        try_run(&format!("virsh --connect {SYSTEM} pool-destroy {name}"));
-        try_run(&format!("virsh --connect {SYSTEM} pool-undefine {name}"));
+    if !commands.is_empty() {
+        // What is not active cannot be destroyed, and virsh goes on.
+        virsh_line(&commands.join("; "));
     }
     let images = Path::new(IMAGES);
     if images.exists() {
         std::fs::remove_dir_all(images).unwrap();
     }
     try_run(&format!("ip link delete {BRIDGE}"));
+}
+
+/// Hands virsh a line with several commands.
+fn virsh_line(line: &str) -> Output {
+    Command::new("virsh").args(["--quiet", "--connect", SYSTEM, line]).output().unwrap()
 }
 
 pub(crate) fn runs(observed: &Observed, name: &str) -> bool {

@@ -71,17 +71,7 @@ fn no_restart_leaks(lab: &Lab) -> Result<(), String> {
     under(lab, FOLDER, || while_silent(lab, || flood_under_restart(lab, &Forbidden::plug(lab)?)))
 }
 
-/// The flood takes whatever the changes leave: with an equal share of two emulated CPUs it would only make them slow.
 fn flood_under_changes(lab: &Lab, forbidden: &Forbidden) -> Result<(), String> {
-    let share =
-        |weight: u32| lab.run(&format!("systemctl set-property --runtime bulkhead-lab.service CPUWeight={weight}"));
-    share(1)?;
-    let ended = flooded_changes(lab, forbidden);
-    share(100)?;
-    ended
-}
-
-fn flooded_changes(lab: &Lab, forbidden: &Forbidden) -> Result<(), String> {
     let texts = [lab.text("changes/other.toml")?, lab.text("changes/host.toml")?];
     let mut agent = Agent::connect()?;
     let (flood, watchers) = forbidden.flood(Marker::unique())?;

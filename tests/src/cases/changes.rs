@@ -76,7 +76,12 @@ fn flood_under_changes(lab: &Lab, forbidden: &Forbidden) -> Result<(), String> {
     let mut agent = Agent::connect()?;
     let (flood, watchers) = forbidden.flood(Marker::unique())?;
     let began = Instant::now();
-    let changed = (0..CHANGES).zip(texts.iter().cycle()).try_for_each(|(_, text)| change(&mut agent, text));
+    let changed = (0..CHANGES).zip(texts.iter().cycle()).try_for_each(|(number, text)| {
+        if number % 20 == 0 {
+            lab.at(&format!("case 6: {number} of {CHANGES} changes"));
+        }
+        change(&mut agent, text)
+    });
     let (took, sent) = (began.elapsed().as_secs_f64(), flood.finish()?);
     changed?;
     watchers.nothing(&format!("{sent} forbidden frames under {CHANGES} changes"), PATIENCE)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{CASES_FOLDER, SEED_MANIFEST};
+use super::{CASES_FOLDER, CONTROL, SEED_MANIFEST};
 use crate::program::{Ended, run_until};
 use crate::suite::Suite;
 
@@ -48,6 +48,11 @@ impl Lab {
     pub(crate) fn text(&self, path: &str) -> Result<String, String> {
         let path = self.file(path);
         fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Says how far a long case has come. The host's program gives up a machine that is silent for ten minutes.
+    pub(crate) fn at(&self, progress: &str) {
+        println!("{CONTROL}at {progress}");
     }
 
     /// Keeps a measured value, which is printed under the case.

@@ -170,6 +170,21 @@ fn blocked(desired: &Desired, host: &Host) -> BTreeMap<GuestName, String> {
     blocked
 }
 
+/// Guests that no plan starts, because a bridge of theirs waits for what nobody here can make.
+pub(crate) fn hindered(desired: &Desired, notices: &[Notice]) -> BTreeMap<GuestName, String> {
+    let why = |guest: &guest::model::Guest| guest.nics.iter().find_map(|nic| missing(desired, notices, &nic.bridge));
+    desired.guest.guests.iter().filter_map(|guest| Some((guest.name.clone(), why(guest)?))).collect()
+}
+
+/// What the bridge waits for and no step of ours brings: its trunk, or the leave of a foreign object.
+fn missing(desired: &Desired, notices: &[Notice], bridge: &IfName) -> Option<String> {
+    let segment = desired.netlink.segments.iter().find(|segment| segment.bridge == *bridge)?;
+    let objects = [Object::Bridge(bridge.clone()), Object::Trunk(segment.trunk.clone())];
+    let hinders =
+        |notice: &&Notice| objects.contains(&notice.object) && matches!(notice.cause, Cause::Clash | Cause::Pending);
+    notices.iter().find(hinders).map(|notice| notice.text.clone())
+}
+
 /// Why a bridge is not as the manifest says; `None` when it is.
 pub(crate) fn unfit_bridge(desired: &Desired, host: &Host, bridge: &IfName) -> Option<String> {
     let object = Object::Bridge(bridge.clone());
@@ -182,14 +197,11 @@ pub(crate) fn unfit_bridge(desired: &Desired, host: &Host, bridge: &IfName) -> O
     if let Some(why) = host.links.failed.get(&object) {
         return Some(why.clone());
     }
+    if let Some(why) = missing(desired, &host.links.notices, bridge) {
+        return Some(why);
+    }
     let segment = desired.netlink.segments.iter().find(|segment| segment.bridge == *bridge)?;
     let trunk = Object::Trunk(segment.trunk.clone());
-    let missing = |notice: &&Notice| {
-        (notice.object == object || notice.object == trunk) && matches!(notice.cause, Cause::Clash | Cause::Pending)
-    };
-    if let Some(notice) = host.links.notices.iter().find(missing) {
-        return Some(notice.text.clone());
-    }
     let mut left = host.links.remaining.iter().filter(|step| step.object == object || step.object == trunk);
     if let Some(step) = left.next() {
         return Some(format!("`{}` is still to be done", step.text));
@@ -267,8 +279,10 @@ mod tests {
         let mut host = Host::unknown();
         host.links = Settled { observed: Some(links), notices: plan.notices, ..Settled::untried() };
         host.limits = Settled { observed: Some(sandbox::model::Observed::default()), ..Settled::untried() };
+        let web = "web".parse::<GuestName>().unwrap();
+        assert!(hindered(&desired, &host.links.notices).contains_key(&web), "a plan does not start it either");
         let blocked = blocked(&desired, &host);
-        let why = blocked.get(&"web".parse::<GuestName>().unwrap()).unwrap();
+        let why = blocked.get(&web).unwrap();
         assert!(why.contains("eth1") && why.contains("does not exist"), "{why}");
     }
 

@@ -5,9 +5,10 @@ use tokio::time::Instant;
 
 use super::load::Files;
 use super::{Agent, Ran};
+use crate::guest::Given;
 use crate::manifest::Desired;
 use crate::publish::notices;
-use crate::reconcile::{Host, walls};
+use crate::reconcile::{Host, hindered, walls};
 use crate::resolver;
 use crate::room::{Guests, foresee, unread};
 use crate::socket::{ApplyFailed, Plan, Refusal, Request, Summary};
@@ -44,10 +45,14 @@ impl Agent {
         let links = rooms.links.observe(&desired.netlink).await;
         // Bridges that leave are walled until they are gone, as in an apply.
         let walls = links.as_ref().map_or_else(|_| desired.policy.clone(), |observed| walls(&desired, observed));
-        let mut guests = Guests { libvirt: &rooms.libvirt, given: crate::guest::Given::default() };
+        let policy = foresee(&mut rooms.policy, &walls).await;
+        let links = foresee(&mut rooms.links, &desired.netlink).await;
+        let blocked = links.as_ref().map(|(_, notices)| hindered(&desired, notices)).unwrap_or_default();
+        let given = Given { blocked, ..Given::default() };
+        let mut guests = Guests { libvirt: &rooms.libvirt, given };
         let foreseen = [
-            foresee(&mut rooms.policy, &walls).await,
-            foresee(&mut rooms.links, &desired.netlink).await,
+            policy,
+            links,
             foresee(&mut rooms.resolver, &resolver::Desired::of(&desired)).await,
             foresee(&mut rooms.limits, &desired.sandbox).await,
             foresee(&mut guests, &desired.guest).await,

@@ -24,8 +24,8 @@ pub(crate) use beyond::{claim, comparable, list_table, list_tables, probe};
 
 /// One transaction.
 pub(crate) fn transaction(steps: &[Step]) -> Result<String, serde_json::Error> {
-    let commands = steps.iter().map(command).collect::<Result<Vec<_>, _>>()?;
-    beyond::commands(commands)
+    let commands = steps.iter().map(|step| Ok(command(step)?.to_string())).collect::<Result<Vec<_>, _>>()?;
+    Ok(beyond::commands(&commands))
 }
 
 fn command(step: &Step) -> Result<Json, serde_json::Error> {

@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 use crate::table::Family;
 
 /// The document of one transaction.
-pub(super) fn commands(commands: Vec<Json>) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&json!({ "nftables": commands }))
+pub(super) fn commands(commands: &[String]) -> String {
+    format!("{{\"nftables\":[{}]}}", commands.join(","))
 }
 
 /// Lists the names of all tables; nothing of what is in them.

@@ -26,7 +26,7 @@ fn flood(
         while !stop.load(Ordering::Relaxed) {
             frames.iter().for_each(|frame| wire.send(frame));
             sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(std::time::Duration::from_millis(2));
         }
     })
 }

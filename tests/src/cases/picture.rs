@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::inside::Lab;
 
-/// Numbers of ip(8) that count time, not state.
-const CLOCKS: [&str; 7] = [
+/// Numbers of ip(8) that count time or traffic, not state.
+const CLOCKS: [&str; 8] = [
+    "fdb_n_learned",
     "hello_timer",
     "tcn_timer",
     "topology_change_timer",
@@ -14,8 +15,8 @@ const CLOCKS: [&str; 7] = [
     "forward_delay_timer",
     "hold_timer",
 ];
-/// Lines of a pool's XML that follow the file system under it.
-const SPACE: [&str; 3] = ["<capacity", "<allocation", "<available"];
+/// Lines about a pool that follow the file system under it.
+const SPACE: [&str; 6] = ["<capacity", "<allocation", "<available", "Capacity:", "Allocation:", "Available:"];
 
 /// What to look at.
 pub(super) struct Foreign {
@@ -32,7 +33,7 @@ impl Foreign {
     pub(super) fn picture(&self, lab: &Lab) -> Result<Vec<String>, String> {
         let mut lines = Vec::new();
         for link in self.links {
-            for look in ["link show dev", "address show dev", "route show table all dev", "neighbour show dev"] {
+            for look in ["link show dev", "address show dev", "route show table all dev"] {
                 lines.push(json(lab, &format!("ip -j -d {look} {link}"))?);
             }
             for look in ["link show dev", "fdb show dev", "vlan show dev"] {

@@ -67,9 +67,10 @@ fn guest(site: &Site<'_>, name: &IfName, port: &Port, link: &Link, observed: &Ob
             format!("{name} is not locked to its address: the kernel is older than 5.16; the policy alone pins it");
         draft.bridge_notice(&site.segment.bridge, Cause::Unsupported, text);
     }
-    // The host's own end of the port would tell the guest the host's address, and ask it for routers.
+    // The host's own end of the port would tell the guest the host's address, and ask it for routers. Last, since the addresses
+    // that go with IPv6 may be ours, and were planned to go by themselves.
     if link.ipv6 == Some(true) {
-        draft.hushes.push(Step::SetIpv6 { bridge: bridge.clone(), link: name.clone(), on: false });
+        draft.ports.push(Step::SetIpv6 { bridge: bridge.clone(), link: name.clone(), on: false });
     }
     let wanted = PortFlags::guest(flags.locked.is_some());
     let mtu = (link.mtu != site.mtu).then_some(site.mtu);

@@ -115,6 +115,13 @@ pub struct Observed {
     pub(crate) tables: BTreeMap<&'static str, Found>,
 }
 
+impl Observed {
+    /// Whether both tables have an owner that is not this process. It may be gone when the plan is committed.
+    pub(crate) fn held_by_another(&self) -> bool {
+        !self.held && self.tables.len() == 2 && self.tables.values().all(|found| found.flags.contains("owner"))
+    }
+}
+
 /// What a named counter has counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Counter {

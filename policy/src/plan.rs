@@ -36,7 +36,6 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 }
 
 fn notices(wanted: bool, observed: &Observed, plan: &mut Plan) {
-    let owned = observed.tables.values().any(|found| found.flags.contains("owner"));
     if wanted && !observed.holdable {
         plan.notice(
             Object::Policy,
@@ -44,7 +43,7 @@ fn notices(wanted: bool, observed: &Observed, plan: &mut Plan) {
             "this kernel or nft cannot hold a table against other processes (kernel 6.9 and nft 1.1 can): \
              `nft flush ruleset` opens the bridges until the change is repaired, by its event",
         );
-    } else if owned && !observed.held && observed.tables.len() == 2 {
+    } else if observed.held_by_another() {
         plan.notice(
             Object::Policy,
             Cause::Clash,

@@ -19,7 +19,7 @@ pub(super) fn table(wanted: &Table, found: Option<&Found>, observed: &Observed, 
     let empty = Found::default();
     let there = found.filter(|_| !anew);
     let found = there.unwrap_or(&empty);
-    if there.is_none() || (observed.holdable && !found.flags.contains("owner")) {
+    if there.is_none() || (observed.holdable && (!found.flags.contains("owner") || observed.held_by_another())) {
         draft.push(Change::AddTable { owned: observed.holdable });
     }
     draft.add_names(found);

@@ -15,6 +15,7 @@ mod frame;
 mod host;
 mod leak;
 mod routed;
+mod scale;
 mod spoof;
 mod steady;
 mod survival;

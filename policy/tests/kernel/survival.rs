@@ -42,7 +42,7 @@ fn a_held_table_withstands_a_flush_and_a_delete_and_is_held_again_after_its_owne
         ] {
             assert!(!attempt(line).0, "{line}");
         }
-        drop(world);
+        world.close().await;
         // Nobody owns it now, and anybody may change it.
         run("nft flush chain bridge bulkhead forward");
         run("nft delete element bridge bulkhead nic_mac { bh-1 . 52:54:00:00:00:01 }");
@@ -89,6 +89,11 @@ fn a_second_process_is_told_that_another_owns_the_tables_and_changes_nothing() {
             return;
         }
         let mut second = World::open();
+        let claim = plan_text(&desired, &second.observe().await);
+        assert!(
+            claim.len() == 2 && claim.iter().all(|step| step.starts_with("add table")),
+            "it would take over: {claim:?}"
+        );
         let mut other = desired.clone();
         other.allows.truncate(3);
         let plan = second.plan(&other).await;
@@ -202,12 +207,13 @@ fn whatever_is_done_to_a_table_that_nobody_holds_is_undone() {
             // What holds the table ends, so that the line gets through.
             let mut world = World::open();
             world.settle(&desired).await;
-            drop(world);
+            world.close().await;
             let line = line.replace(" ; }", " }");
             run_nft(&line);
             let mut world = World::open();
             let plan = world.settle(&desired).await;
             assert!(!plan.is_empty(), "{line} was seen");
+            world.close().await;
         }
     });
 }

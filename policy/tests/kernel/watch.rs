@@ -21,8 +21,8 @@ fn what_somebody_else_does_to_our_tables_wakes_and_nothing_else_does() {
         world.settle(&everything()).await;
         world.settle(&Desired::default()).await;
         world.settle(&everything()).await;
-        drop(world);
         assert!(!wakes(&mut watch).await, "our own changes wake nobody");
+        world.close().await;
         run("nft add table inet docker");
         run("nft add chain inet docker bulkhead");
         run("nft delete table inet docker");

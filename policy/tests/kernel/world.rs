@@ -203,6 +203,19 @@ impl World {
         Self { ruleset: Ruleset::open().unwrap() }
     }
 
+    /// Ends, and waits until nobody owns the tables: a process that another test has just started holds a copy of the socket
+    /// until it has become the program that it is to be, or ended.
+    pub(crate) async fn close(self) {
+        drop(self);
+        for _ in 0..100 {
+            if !attempt("nft list table bridge bulkhead").1.contains("owner") {
+                return;
+            }
+            pause(50).await;
+        }
+        panic!("the tables still have an owner");
+    }
+
     pub(crate) async fn observe(&mut self) -> Observed {
         self.ruleset.observe().await.unwrap()
     }

@@ -268,9 +268,10 @@ pub(crate) fn clean() {
     let lists = KINDS.map(|(list, _)| format!("{list} --all --name")).join("; echo next; ");
     let listed = virsh_line(&lists);
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    // `echo` of a quiet virsh ends no line.
     let listed = String::from_utf8(listed.stdout).unwrap();
     let mut commands = Vec::new();
-    for ((_, kind), names) in KINDS.iter().zip(listed.split("next\n")) {
+    for ((_, kind), names) in KINDS.iter().zip(listed.split("next")) {
         for name in names.split_whitespace().filter(|name| name.starts_with("t-")) {
             commands.push(format!("{kind}destroy {name}; {kind}undefine {name}"));
             if kind.is_empty() {

@@ -10,7 +10,7 @@ use crate::count::Count;
 use crate::inside::{Purpose, Room, Task};
 use crate::rooms::KernelTests;
 use crate::suite::Suite;
-use crate::vm::{self, Payload, Screen};
+use crate::vm::{self, Image, Payload, Screen};
 use crate::{deps, host, package, rooms};
 
 /// The rooms' kernel tests have a machine without the daemon, which would mend what they change.
@@ -37,7 +37,7 @@ pub(crate) fn run(root: &Path, suites: &[Suite], filter: Option<&str>) -> Result
         if !boots.is_empty() {
             let package = package::build(root, &|line| println!("package: {line}")).map_err(|e| chain(&e))?;
             joined(images)?;
-            count += machines(root, &lab, &package, &kernel_tests, &boots)?;
+            count += machines(root, &lab, &package, &kernel_tests, boots)?;
         }
         if count == Count::default() {
             println!("no test ran: check the filter, or build errors above");
@@ -55,10 +55,10 @@ fn surely_needed(suites: &[Suite], filter: Option<&str>) -> Vec<Suite> {
     suites.iter().copied().filter(matches).collect()
 }
 
-fn joined<T>(thread: ScopedJoinHandle<'_, Result<T, vm::Error>>) -> Result<T, String> {
-    match thread.join() {
-        Ok(ended) => ended.map_err(|e| chain(&e)),
-        Err(_) => Err("a thread of the lab panicked; its message stands above".to_owned()),
+fn joined(images: ScopedJoinHandle<'_, Result<Vec<Image>, vm::Error>>) -> Result<Vec<Image>, String> {
+    match images.join() {
+        Ok(made) => made.map_err(|e| chain(&e)),
+        Err(_) => Err("the thread that makes the images panicked; its message stands above".to_owned()),
     }
 }
 
@@ -91,40 +91,21 @@ fn plan(suites: &[Suite], filter: Option<&str>, kernel_tests: &[KernelTests]) ->
     boots
 }
 
-/// Runs the boots: those of one release one after the other, and beside those of the other release, as a machine has one
-/// processor. One that dies is a failure, and no reason not to try the next.
+/// Runs the boots one after the other. A machine that dies is a failure, and no reason not to try the next.
 fn machines(
     root: &Path,
     lab: &Path,
     package: &Path,
     kernel_tests: &[KernelTests],
-    boots: &[Planned],
+    boots: Vec<Planned>,
 ) -> Result<Count, String> {
     let programs: Vec<(String, PathBuf)> = kernel_tests.iter().map(KernelTests::file).collect();
     let payload = Payload::stage(root, lab, package, &programs).map_err(|e| chain(&e))?;
-    thread::scope(|scope| {
-        let of_release = |boots| {
-            scope.spawn({
-                let payload = &payload;
-                move || one_by_one(lab, payload, boots)
-            })
-        };
-        let releases: Vec<_> = boots.chunk_by(|a, b| a.suite == b.suite).map(of_release).collect();
-        let mut count = Count::default();
-        for release in releases {
-            count += joined(release)?;
-        }
-        Ok(count)
-    })
-}
-
-fn one_by_one(lab: &Path, payload: &Payload, boots: &[Planned]) -> Result<Count, vm::Error> {
     let mut count = Count::default();
     for Planned { boot, suite, rooms, cases } in boots {
-        let image = vm::build(lab, *suite)?;
-        let purpose = Purpose::Tests { rooms: rooms.clone(), cases: cases.clone() };
-        let task = Task { suite: *suite, purpose };
-        match vm::boot(&image, payload, &task, boot.name, boot.words, Screen::Lines) {
+        let image = vm::build(lab, suite).map_err(|e| chain(&e))?;
+        let task = Task { suite, purpose: Purpose::Tests { rooms, cases } };
+        match vm::boot(&image, &payload, &task, boot.name, boot.words, Screen::Lines) {
             Ok(ran) => count += ran,
             Err(error) => {
                 println!("{}", chain(&error));

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
 use super::{Error, MKE2FS, at};
@@ -16,9 +15,7 @@ const UNIT: &str = include_str!("bulkhead-lab.service");
 /// Everything of the payload but the task, which is another one at each boot.
 pub(crate) struct Payload {
     stage: PathBuf,
-    lab: PathBuf,
-    /// Held while a task stands in the stage.
-    writing: Mutex<()>,
+    disk: PathBuf,
 }
 
 impl Payload {
@@ -51,27 +48,25 @@ impl Payload {
         for (name, text) in [("prepare.sh", PREPARE), ("bulkhead-lab.service", UNIT)] {
             fs::write(stage.join(name), text).map_err(at("write", &stage.join(name)))?;
         }
-        Ok(Self { stage, lab: lab.to_owned(), writing: Mutex::new(()) })
+        Ok(Self { stage, disk: lab.join("payload.img") })
     }
 
-    /// Writes the disk with `task` in it, one for each release, and returns its path.
+    /// Writes the disk with `task` in it and returns its path.
     ///
     /// # Errors
     /// When mke2fs fails.
-    pub(super) fn write(&self, task: &Task) -> Result<PathBuf, Error> {
-        let _stage = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let disk = self.lab.join(format!("payload-{}.img", task.suite));
+    pub(super) fn write(&self, task: &Task) -> Result<&Path, Error> {
         let place = self.stage.join("task.json");
         let text = serde_json::to_vec(task).map_err(|error| at("write", &place)(error.into()))?;
         fs::write(&place, text).map_err(at("write", &place))?;
         output(
             Command::new(MKE2FS)
                 .args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
-                .args([&self.stage, &disk])
+                .args([&self.stage, &self.disk])
                 .arg("1G"),
             &|_| (),
         )?;
-        Ok(disk)
+        Ok(&self.disk)
     }
 }
 

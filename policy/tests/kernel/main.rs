@@ -15,7 +15,6 @@ mod frame;
 mod host;
 mod leak;
 mod routed;
-mod scale;
 mod spoof;
 mod steady;
 mod survival;

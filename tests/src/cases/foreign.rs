@@ -46,10 +46,10 @@ const TABLES: &str = "
 table inet other {
     set friends { type ipv4_addr; elements = { 198.51.100.7, 198.51.100.8 } }
     counter seen { }
-    chain input { type filter hook input priority 10; policy accept; ip saddr @friends counter name seen accept }
+    chain input { type filter hook input priority 10; policy accept; ip saddr @friends counter name seen accept; }
 }
 table bridge other {
-    chain forward { type filter hook forward priority -100; policy accept; meta ibrname \"otherbr\" counter accept }
+    chain forward { type filter hook forward priority -100; policy accept; meta ibrname \"otherbr\" counter accept; }
 }
 ";
 const DOMAIN: &str =

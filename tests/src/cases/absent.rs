@@ -21,8 +21,7 @@ pub(super) const LIBVIRT_ABSENT: Case = Case {
 pub(super) const TRUNK_LATE: Case = Case {
     number: 14,
     name: "a trunk that is missing at boot is pending, and built by its event when it comes",
-    // Nowhere yet: it was not seen to pass.
-    on: &[],
+    on: &[Suite::Debian13],
     boot: &NO_TRUNK,
     run: trunk_late,
 };
@@ -44,6 +43,8 @@ const NO_TRUNK: Boot = Boot { name: "no-trunk", words: &["modprobe.blacklist=vir
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// From the driver's start to the last address; most of it is udev's work, in software emulation.
 const BUILT_DEADLINE: Duration = Duration::from_secs(30);
+/// From there to the end of the turn, in which a guest is started.
+const TOLD_DEADLINE: Duration = Duration::from_secs(180);
 
 fn libvirt_absent(lab: &Lab) -> Result<(), String> {
     ready(lab)?;
@@ -90,12 +91,14 @@ fn trunk_late(lab: &Lab) -> Result<(), String> {
         let seen = lab.run(line)?;
         if seen.contains("10.13.37.30/24") { Ok(()) } else { Err(seen) }
     })?;
-    let (status, _) = lab.wait("the status to say ready of all segments", BUILT_DEADLINE, || {
+    let (status, _) = lab.wait("the status to say ready of all segments", TOLD_DEADLINE, || {
         let status = lab.status()?;
         [&status["trunks"][0], &status["segments"][0], &status["segments"][1]]
             .into_iter()
             .try_for_each(|object| expect(object, "ready"))?;
-        Ok(status)
+        // Told at the end of the turn, which starts the guest too.
+        let told = status["wakes"].to_string().contains("type vlan id 20");
+        if told { Ok(status) } else { Err("no wake told of vlan20 yet".to_owned()) }
     })?;
     let wakes = status["wakes"].as_array().into_iter().flatten();
     let by: Vec<&Value> = wakes.filter(|wake| wake["repairs"].to_string().contains("type vlan id 20")).collect();

@@ -171,12 +171,19 @@ fn foreign_tables_are_equal_before_and_after_apply_change_and_teardown() {
     });
 }
 
-/// One line of nft, with its spaces and quotes.
+/// One line of nft, with its spaces and quotes; what it complained about.
 #[allow(clippy::disallowed_methods, reason = "somebody else changes the ruleset: that is what is tested")]
-fn run_nft(line: &str) {
+fn nft(line: &str) -> Result<(), String> {
     let output = std::process::Command::new("nft").arg(line).output().unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
+
+fn run_nft(line: &str) {
+    nft(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+}
+
+/// A table whose chains are not hooked.
+const DORMANT: &str = "add table bridge bulkhead { flags dormant; }";
 
 #[test]
 fn whatever_is_done_to_a_table_that_nobody_holds_is_undone() {
@@ -202,8 +209,13 @@ fn whatever_is_done_to_a_table_that_nobody_holds_is_undone() {
             "add limit bridge bulkhead l { rate 1/second; }",
             "add set bridge bulkhead s { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }",
             "add map bridge bulkhead m { type ipv4_addr : verdict; }",
-            "add table bridge bulkhead { flags dormant; }",
+            DORMANT,
         ] {
+            if line == DORMANT && can_hold() {
+                // The kernel changes no flags of a table whose owner has gone.
+                assert!(nft(line).unwrap_err().contains("Operation not supported"));
+                continue;
+            }
             // What holds the table ends, so that the line gets through.
             let mut world = World::open();
             world.settle(&desired).await;

@@ -97,19 +97,20 @@ fn undone(lab: &Lab, drift: &Drift) -> Result<(), String> {
     })?;
     let seen = began.elapsed();
     daemon::settled(lab)?;
-    let (reason, own) = last_wake(lab)?;
-    if reason == "timer" || reason == "request" {
-        return Err(format!("{} was undone by {reason}, not by an event", drift.what));
-    }
+    let (reason, own) = event(lab)?;
     lab.measured(format!("{}: seen undone after {} ms; {reason} to verified {own} ms", drift.what, seen.as_millis()));
     Ok(())
 }
 
-/// What woke the daemon for its last repair, and the milliseconds from the wake to the verified host.
-fn last_wake(lab: &Lab) -> Result<(String, u64), String> {
+/// The event that woke the daemon for its last repair (of several at once the first, which need not be the one of the drift),
+/// and the milliseconds from the wake to the verified host.
+fn event(lab: &Lab) -> Result<(String, u64), String> {
     let status = lab.status()?;
     let wake = status["wakes"].as_array().and_then(|wakes| wakes.last()).ok_or("the status tells of no repair")?;
     let reason = wake["reason"].as_str().unwrap_or_default().to_owned();
+    if ["timer", "request", "start"].contains(&reason.as_str()) {
+        return Err(format!("the last repair was made by {reason}, not by an event"));
+    }
     Ok((reason, wake["latency_us"].as_u64().unwrap_or_default() / 1000))
 }
 
@@ -162,11 +163,8 @@ fn restored(lab: &Lab, removal: &str) -> Result<(), String> {
     })?;
     let seen = began.elapsed();
     daemon::settled(lab)?;
-    let (reason, own) = last_wake(lab)?;
-    if reason != "ruleset" {
-        return Err(format!("what `nft {removal}` removed came back by {reason}"));
-    }
-    lab.measured(format!("nft {removal}: seen back after {} ms; event to verified {own} ms", seen.as_millis()));
+    let (reason, own) = event(lab)?;
+    lab.measured(format!("nft {removal}: seen back after {} ms; {reason} to verified {own} ms", seen.as_millis()));
     Ok(())
 }
 

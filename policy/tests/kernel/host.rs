@@ -70,6 +70,8 @@ fn where_the_host_is_seen_outside_speaks_with_it_as_before_and_a_guest_only_by_a
         assert!(lan.guests[0].connects("10.0.0.254:22").is_none());
         assert!(lan.world.counted(FORBIDDEN).await > before);
         lan.allow(vec![allow(guest(1), Endpoint::Host, tcp(&[22]))]).await;
+        // A neighbour that did not answer is asked again only after a second.
+        run("ip neighbour flush dev br20 nud all");
         let mut ssh = lan.guests[0].connects("10.0.0.254:22").unwrap();
         assert!(alive(&mut ssh));
         assert!(lan.guests[0].connects("10.0.0.254:80").is_none() && connects("10.0.0.1:80").is_none());

@@ -1,7 +1,7 @@
 //! Bridges with ports that stand in for guests and for the trunk, and what is done with them.
 
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use bulkhead_policy::model::*;
@@ -10,8 +10,14 @@ use bulkhead_types::{IfName, Mac, Outcome, Report};
 
 use crate::sys::{self, Wire};
 
+/// One test at a time: two contexts of libnftables in one process were seen to hang (1.1.3), and a flood would starve whatever
+/// runs beside it.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// Runs a test in a namespace of its own, which goes with its thread.
 pub(crate) fn within<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    // A lock that a failed test left behind guards nothing that could be broken.
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let thread = std::thread::spawn(|| {
         sys::new_network().expect("a network namespace of one's own needs root");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -23,6 +23,7 @@ pub(crate) mod scenes;
 mod silent;
 mod stand_in;
 mod steady;
+mod stops;
 mod strace;
 mod varlink;
 mod watchers;
@@ -87,6 +88,7 @@ pub(crate) const CASES: &[Case] = &[
     libvirtd::RESTARTED,
     foreign::CLASHES_ARE_SAID,
     foreign::NEIGHBOURS_STAY,
+    stops::EVERY_STOP_CONVERGES,
     absent::LIBVIRT_ABSENT,
     absent::TRUNK_LATE,
 ];

@@ -178,9 +178,12 @@ fn qemu(image: &Image, payload: &Path, console: &Path, words: &[&str]) -> Comman
     command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initramfs());
     let mut line = format!("console=ttyS0 net.ifnames=0 quiet systemd.show_status=yes panic=-1 {WORD}");
     // On a busy machine the emulated TSC runs false. A kernel that finds out later patches its code in the middle of the
-    // boot; one that believes it has a clock twice too fast.
-    let clock = (accelerator() == Accelerator::Software).then_some("tsc=unstable");
-    for word in clock.iter().chain(words) {
+    // boot; one that believes it has a clock twice too fast. lab-keys.service tells of the other patches.
+    let emulated: &[&str] = match accelerator() {
+        Accelerator::Kvm => &[],
+        Accelerator::Software => &["tsc=unstable", "bulkhead.keys=1"],
+    };
+    for word in emulated.iter().chain(words) {
         line.push(' ');
         line.push_str(word);
     }

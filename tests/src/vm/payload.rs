@@ -9,8 +9,13 @@ use super::{Error, MKE2FS, at};
 use crate::inside::Task;
 use crate::program::output;
 
-const PREPARE: &str = include_str!("prepare.sh");
-const UNIT: &str = include_str!("bulkhead-lab.service");
+/// Small files of the payload, by their names in it.
+const FILES: [(&str, &str); 4] = [
+    ("prepare.sh", include_str!("prepare.sh")),
+    ("bulkhead-lab.service", include_str!("bulkhead-lab.service")),
+    ("lab-keys.service", include_str!("lab-keys.service")),
+    ("keys.nft", include_str!("keys.nft")),
+];
 
 /// Everything of the payload but the task, which is another one at each boot.
 pub(crate) struct Payload {
@@ -45,7 +50,7 @@ impl Payload {
         }
         copy_tree(&root.join("examples"), &stage.join("examples"))?;
         copy_tree(&root.join("tests/cases"), &stage.join("cases"))?;
-        for (name, text) in [("prepare.sh", PREPARE), ("bulkhead-lab.service", UNIT)] {
+        for (name, text) in FILES {
             fs::write(stage.join(name), text).map_err(at("write", &stage.join(name)))?;
         }
         Ok(Self { stage, disk: lab.join("payload.img") })

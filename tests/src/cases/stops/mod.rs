@@ -1,0 +1,255 @@
+//! The daemon is killed before the writes of its first apply, and finds its way from each.
+
+mod tracer;
+mod write;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use bulkhead_lab::packet::{Ether, Frame, Marker, Namespace, Sender, Tag, run, transport};
+
+use super::drip::Drip;
+use super::stand_in::{FAR, LINK, Nic, StandIn, far_side_up, station};
+use super::varlink::Agent;
+use super::watchers::{PATIENCE, Watchers};
+use super::{Case, SEED, daemon};
+use crate::inside::{Lab, MANIFEST};
+use crate::suite::Suite;
+use tracer::{Stop, Traced};
+
+/// Case 8, its second half.
+pub(super) const EVERY_STOP_CONVERGES: Case = Case {
+    number: 8,
+    name: "killed before each write of its first apply, it makes the host so after a restart, and no forbidden frame passes",
+    on: &[Suite::Debian13],
+    boot: &SEED,
+    run: every_stop_converges,
+};
+
+const WITHOUT_START: &str = "stops/host.toml";
+const WITH_START: &str = "stops/start.toml";
+const STATE: &str = "/var/lib/bulkhead/generations";
+const LOCKDOWN: &str = "/var/lib/bulkhead/lockdown.nft";
+const FOLLOWED: &str = "/run/bulkhead/generation";
+const POOL: &str = "/var/lib/libvirt/stops";
+/// One stop: the daemon traced up to it, in software emulation.
+const DEADLINE: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+const BRIDGE: &str = "/sys/class/net/br20";
+/// What a first apply surely writes, by the words of [`write`]; else a kind of write was overlooked.
+const KINDS: [&str; 9] = [
+    "netlink",
+    "nftables",
+    "sysctl",
+    "D-Bus SetUnitProperties",
+    "D-Bus StartUnit",
+    "libvirt pool-define",
+    "libvirt define",
+    "libvirt net-start",
+    "rename",
+];
+
+fn every_stop_converges(lab: &Lab) -> Result<(), String> {
+    fs::create_dir_all(POOL).map_err(|error| format!("{POOL}: {error}"))?;
+    daemon::running(lab, "example")?;
+    lab.apply_case("stops")?;
+    // It has no operating system that would shut down.
+    lab.run("virsh destroy example")?;
+    daemon::settled(lab)?;
+    let nic = Nic::of(lab, "web", "lan")?;
+    let ended = bare(lab, WITHOUT_START).and_then(|()| stops(lab, nic));
+    // The guest runs if the last stop was reached: it is no longer to be started, and has nothing that would shut it down.
+    start(lab)?;
+    lab.apply_case("stops")?;
+    lab.attempt(&["virsh", "destroy", "web"], DEADLINE)?;
+    let undone = bare(lab, WITHOUT_START).and(fs::remove_dir(POOL).map_err(|error| format!("{POOL}: {error}")));
+    // The next case finds the seed, however this one ended.
+    let seed = start(lab).and_then(|()| lab.apply_seed().map(drop));
+    ended.and(undone).and(seed)
+}
+
+/// Every stop, with a stand-in for the guest on the bridge and forbidden frames all along; then the last one with the guest.
+fn stops(lab: &Lab, nic: Nic) -> Result<(), String> {
+    far_side_up()?;
+    let mut namespace = Namespace::new("guest-web")?;
+    namespace.veth(&nic.tap, LINK, nic.mac)?;
+    let web = StandIn { nic, namespace };
+    let marker = Marker::unique();
+    let watchers = Watchers::start(marker, &[], &[&web])?;
+    let drip = Drip::start(forbidden(&web, station(FAR)?, marker)?);
+    let (over, began) = (AtomicBool::new(false), Instant::now());
+    let writes = thread::scope(|scope| {
+        scope.spawn(|| plug(&web.nic.tap, &over));
+        let writes = each(lab, &web.nic.tap);
+        over.store(true, Ordering::Release);
+        writes
+    });
+    let (sent, took) = (drip.finish()?, began.elapsed().as_secs());
+    let writes = writes?;
+    watchers.nothing(&format!("{sent} forbidden frames"), PATIENCE)?;
+    // libvirt makes the tap itself.
+    drop(web);
+    bare(lab, WITH_START)?;
+    let started = stop(lab, &Stop::Before("libvirt start"), WITH_START)?.ok_or("no guest was started")?;
+    daemon::running(lab, "web")?;
+    if let Some(kind) = KINDS.iter().find(|kind| !writes.iter().any(|write| write.starts_with(*kind))) {
+        return Err(format!("no stop before a write of kind {kind}: {writes:?}"));
+    }
+    lab.measured(format!(
+        "{} stops in {took} s, each found its way; {sent} forbidden frames, 0 passed; one more before {started}",
+        writes.len(),
+    ));
+    writes.iter().enumerate().for_each(|(at, write)| lab.measured(format!("{}: {write}", at + 1)));
+    Ok(())
+}
+
+/// Stops before the first write, then before the second, until a first apply ends by itself; what it stopped before.
+fn each(lab: &Lab, tap: &str) -> Result<Vec<String>, String> {
+    let mut stopped = Vec::new();
+    while let Some(before) = stop(lab, &Stop::Number(stopped.len() + 1), WITHOUT_START)? {
+        walled(lab, tap).map_err(|error| format!("after the stop before {before}: {error}"))?;
+        stopped.push(before);
+        bare(lab, WITHOUT_START)?;
+    }
+    Ok(stopped)
+}
+
+/// The stand-in is on its bridge, and what it sends is dropped there and counted.
+fn walled(lab: &Lab, tap: &str) -> Result<(), String> {
+    let dropped = || {
+        let link = lab.run(&format!("ip -o link show {tap}"))?;
+        let counters = lab.run("nft -j list counters table bridge bulkhead")?;
+        let counters: Value = serde_json::from_str(&counters).map_err(|error| format!("{error}: {counters}"))?;
+        let all = counters["nftables"].as_array().into_iter().flatten().map(|one| &one["counter"]);
+        let count = all.filter(|one| one["name"] == "forbidden").find_map(|one| one["packets"].as_u64());
+        if link.contains("master br20") && count > Some(0) { Ok(()) } else { Err(format!("{count:?} dropped; {link}")) }
+    };
+    lab.wait("forbidden frames to be counted", DEADLINE, dropped).map(drop)
+}
+
+/// One stop, and the way on from there: what it stopped before.
+fn stop(lab: &Lab, stop: &Stop, manifest: &str) -> Result<Option<String>, String> {
+    lab.at(&format!("case 8: a first apply of {manifest}, stopped: {stop:?}"));
+    let writes = first_apply(lab, stop)?;
+    let before = writes.last().filter(|_| stop.is_at(&writes)).cloned();
+    let failed = |error: String| format!("after the stop {stop:?}, {before:?}: {error}");
+    start(lab).map_err(failed)?;
+    settled(lab).and_then(|()| equal(lab)).map_err(failed)?;
+    Ok(before)
+}
+
+/// A first apply up to a stop; its writes, of which the last was not made.
+fn first_apply(lab: &Lab, stop: &Stop) -> Result<Vec<String>, String> {
+    let traced = Traced::start(*stop)?;
+    let ended = lab.wait(&format!("the stop {stop:?} of a first apply"), DEADLINE, || {
+        if traced.ended() {
+            return Ok(());
+        }
+        complete().inspect_err(|_| sleep(LOOK_EVERY))
+    });
+    let writes = traced.finish()?;
+    ended.map(|_| writes)
+}
+
+/// Whether a daemon has nothing left to do. Asked without a program in between: each look costs it an answer, which is much
+/// under a tracer.
+fn complete() -> Result<(), String> {
+    let mut agent = Agent::connect()?;
+    let status = agent.call("Status")?;
+    let mut phases = status["status"]["phases"].as_array().into_iter().flatten();
+    if !phases.any(|phase| phase["phase"] == "guests" && phase["since_start_us"].is_u64()) {
+        return Err(status["status"]["phases"].to_string());
+    }
+    let plan = agent.call("Plan")?;
+    if plan["steps"] == json!([]) { Ok(()) } else { Err(plan["steps"].to_string()) }
+}
+
+fn settled(lab: &Lab) -> Result<(), String> {
+    lab.wait("an empty plan", DEADLINE, || complete().inspect_err(|_| sleep(LOOK_EVERY)))?;
+    Ok(())
+}
+
+/// The host as the manifest says, by other eyes than the daemon's.
+fn equal(lab: &Lab) -> Result<(), String> {
+    for (line, words) in [
+        ("ip -d -o link show vlan20", "master br20"),
+        ("ip -d -o link show vlan30", "master br30"),
+        ("ip -o address show dev br20", "10.13.37.30/24"),
+        ("ip route show default", "via 10.13.37.1 dev br20 proto 98 metric 4242"),
+        ("nft list tables", "table bridge bulkhead"),
+        ("virsh net-info LANBridge", "Active:         yes"),
+        ("virsh dominfo web", "Persistent:     yes"),
+        ("virsh vol-list stops", "web-vda"),
+        ("systemctl show --property=MemoryMax machine-bulkhead-web.slice", "MemoryMax=536870912"),
+        ("systemctl show --property=TasksMax machine-bulkhead-web.slice", "TasksMax=128"),
+        ("cat /run/bulkhead/resolv.conf", "10.13.37.1"),
+    ] {
+        let seen = lab.run(line)?;
+        if !seen.contains(words) {
+            return Err(format!("`{line}` does not say `{words}`: {seen}"));
+        }
+    }
+    Ok(())
+}
+
+/// A host on which nothing was ever applied, and no daemon; the manifest waits.
+fn bare(lab: &Lab, manifest: &str) -> Result<(), String> {
+    lab.run("bulkhead teardown --yes --force")?;
+    lab.run("systemctl stop bulkheadd.socket bulkheadd.service")?;
+    for (path, removed) in [
+        (STATE, fs::remove_dir_all(STATE)),
+        (LOCKDOWN, fs::remove_file(LOCKDOWN)),
+        (FOLLOWED, fs::remove_file(FOLLOWED)),
+    ] {
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(format!("{path}: {error}")),
+            _ => {}
+        }
+    }
+    // Pools and volumes are never removed by the daemon. Not there is as good.
+    lab.attempt(&["virsh", "vol-delete web-vda.raw --pool stops; pool-destroy stops; pool-undefine stops"], DEADLINE)?;
+    lab.run(&format!("install -d -o {0} -g {0} -m 0750 {STATE}", daemon::USER))?;
+    place(lab, manifest)
+}
+
+/// What the next daemon is to read.
+fn place(lab: &Lab, manifest: &str) -> Result<(), String> {
+    let manifest = lab.text(manifest)?;
+    fs::write(Path::new(MANIFEST), manifest).map_err(|error| format!("{MANIFEST}: {error}"))
+}
+
+/// As systemd does; it is READY at the end.
+fn start(lab: &Lab) -> Result<(), String> {
+    lab.run("systemctl start bulkheadd.socket bulkheadd.service").map(drop)
+}
+
+/// What nobody allows, in both directions.
+fn forbidden(web: &StandIn, far: Ether, marker: Marker) -> Result<Vec<(Sender, Frame)>, String> {
+    let (here, there) = (Ipv4Addr::new(10, 13, 37, 41), Ipv4Addr::new(10, 13, 37, 1));
+    let out = transport::udp((here, there), 40000, 9, marker.bytes());
+    let into = transport::udp((there, here), 40000, 9, marker.bytes());
+    let mac = web.nic.mac;
+    Ok(vec![
+        (web.namespace.sender(LINK)?, out.frame(mac, far)),
+        (Sender::open(FAR)?, into.frame(far, mac).tagged(Tag::dot1q(20))),
+        (web.namespace.sender(LINK)?, out.frame(mac, Ether::BROADCAST)),
+        (Sender::open(FAR)?, into.frame(far, Ether::BROADCAST).tagged(Tag::dot1q(20))),
+    ])
+}
+
+/// Puts the guest's port on its bridge as soon as there is one, as libvirt would.
+fn plug(tap: &str, over: &AtomicBool) {
+    while !over.load(Ordering::Acquire) {
+        if Path::new(BRIDGE).exists() && !Path::new("/sys/class/net").join(tap).join("master").exists() {
+            // The bridge may be gone again; then it is tried with the next.
+            let _ = run(&format!("ip link set {tap} master br20 up"));
+        }
+        sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,201 @@
+//! Runs the daemon under ptrace(2) and kills it where it is about to write.
+//!
+//! strace's own injection counts each thread's calls for itself and knows no reads from writes; here every thread's writes
+//! are one sequence.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::write;
+use crate::cases::daemon::USER;
+
+/// As the unit grants: an ordinary user and one capability. It waits for a line, so that it is traced before it begins.
+const SCRIPT: &str = "read -r line; exec setpriv --reuid=\"$0\" --regid=\"$0\" --init-groups --inh-caps=-all,+net_admin \
+                      --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs /usr/sbin/bulkheadd";
+const WRITES: [i64; 8] = [
+    libc::SYS_write,
+    libc::SYS_sendto,
+    libc::SYS_writev,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+];
+const LOG: &str = "/run/lab-traced.log";
+/// Longer than any message that is looked into; more of it is not read.
+const LONGEST: usize = 1 << 20;
+
+/// Where it is killed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stop {
+    /// Before its write of this number, from 1.
+    Number(usize),
+    /// Before its first write that begins with these words.
+    Before(&'static str),
+}
+
+impl Stop {
+    /// Whether the last of these writes is where it stops.
+    pub(super) fn is_at(self, writes: &[String]) -> bool {
+        match self {
+            Self::Number(number) => writes.len() == number,
+            Self::Before(words) => writes.last().is_some_and(|write| write.starts_with(words)),
+        }
+    }
+}
+
+/// A daemon that is traced.
+pub(super) struct Traced {
+    writes: Arc<Mutex<Vec<String>>>,
+    process: Pid,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+impl Traced {
+    /// Starts it.
+    pub(super) fn start(at: Stop) -> Result<Self, String> {
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let (told, (sender, receiver)) = (Arc::clone(&writes), std::sync::mpsc::channel());
+        // A tracer is a thread: the one that starts the daemon sees its stops.
+        let thread = std::thread::spawn(move || {
+            let process = spawn()?;
+            sender.send(process).map_err(|_| "nobody waits for the daemon".to_owned())?;
+            follow(process, at, &told).map_err(|error| format!("trace the daemon: {error}"))
+        });
+        match receiver.recv() {
+            Ok(process) => Ok(Self { writes, process, thread }),
+            Err(_) => Err(ended(thread).err().unwrap_or_default()),
+        }
+    }
+
+    /// Whether it has ended.
+    pub(super) fn ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Kills it if it still runs; everything that it wrote or was about to write, in order.
+    pub(super) fn finish(self) -> Result<Vec<String>, String> {
+        if !self.thread.is_finished() {
+            kill(self.process, Signal::SIGKILL).map_err(|error| format!("kill the daemon: {error}"))?;
+        }
+        ended(self.thread)?;
+        let writes = self.writes.lock().map_err(|_| "the tracer ended by a panic".to_owned())?;
+        Ok(writes.clone())
+    }
+}
+
+fn ended(thread: JoinHandle<Result<(), String>>) -> Result<(), String> {
+    thread.join().map_err(|_| "the tracer ended by a panic".to_owned())?
+}
+
+fn spawn() -> Result<Pid, String> {
+    let failed = |error: std::io::Error| format!("start the daemon: {error}");
+    let log = File::create(LOG).map_err(failed)?;
+    let mut command = Command::new("sh");
+    command.args(["-c", SCRIPT, USER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+    let mut child = command.spawn().map_err(failed)?;
+    let process = Pid::from_raw(child.id().cast_signed());
+    let options = Options::PTRACE_O_TRACESYSGOOD
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEEXEC
+        | Options::PTRACE_O_EXITKILL;
+    ptrace::seize(process, options).map_err(|error| format!("trace the daemon: {error}"))?;
+    child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(b"go\n")).map_err(failed)?;
+    Ok(process)
+}
+
+/// Lets it run from call to call, until it has ended.
+fn follow(process: Pid, at: Stop, writes: &Mutex<Vec<String>>) -> Result<(), Errno> {
+    // Only of this thread: other children of the lab are others' to wait for.
+    let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+    loop {
+        let (thread, signal) = match waitpid(None, Some(flags)) {
+            Ok(WaitStatus::Exited(ended, _) | WaitStatus::Signaled(ended, _, _)) if ended == process => return Ok(()),
+            Ok(WaitStatus::PtraceSyscall(thread)) => {
+                if let Some(write) = entered(thread)
+                    && let Ok(mut writes) = writes.lock()
+                {
+                    writes.push(write);
+                    if at.is_at(&writes) {
+                        // The call that it has entered is not made any more.
+                        kill(process, Signal::SIGKILL)?;
+                    }
+                }
+                (thread, None)
+            }
+            Ok(WaitStatus::PtraceEvent(thread, _, _)) => (thread, None),
+            Ok(WaitStatus::Stopped(thread, signal)) => (thread, Some(signal)),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(Errno::ECHILD) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match ptrace::syscall(thread, signal) {
+            // It was killed meanwhile; its end is still to be waited for.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The write that a thread is about to make, if it is one.
+fn entered(thread: Pid) -> Option<String> {
+    let registers = ptrace::getregs(thread).ok()?;
+    let call = registers.orig_rax.cast_signed();
+    // The kernel puts ENOSYS there on entry, and the result on exit.
+    if !WRITES.contains(&call) || registers.rax.cast_signed() != -i64::from(Errno::ENOSYS as i32) {
+        return None;
+    }
+    let memory = Memory(File::open(format!("/proc/{thread}/mem")).ok()?);
+    let bytes = match call {
+        libc::SYS_write | libc::SYS_sendto => memory.bytes(registers.rsi, registers.rdx)?,
+        libc::SYS_writev => memory.vectors(registers.rsi, registers.rdx)?,
+        libc::SYS_sendmsg | libc::SYS_sendmmsg => {
+            // struct msghdr: name, its length, the vectors, their number.
+            let (vectors, number) = (memory.word(registers.rsi + 16)?, memory.word(registers.rsi + 24)?);
+            memory.vectors(vectors, number)?
+        }
+        libc::SYS_rename => return memory.text(registers.rsi).map(|path| format!("rename {path}")),
+        _ => return memory.text(registers.r10).map(|path| format!("rename {path}")),
+    };
+    let descriptor = std::fs::read_link(format!("/proc/{thread}/fd/{}", registers.rdi)).ok()?;
+    write::said(&descriptor.to_string_lossy(), &bytes)
+}
+
+/// The memory of a stopped thread.
+struct Memory(File);
+
+impl Memory {
+    fn bytes(&self, at: u64, length: u64) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).ok()?.min(LONGEST)];
+        self.0.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+    }
+
+    fn word(&self, at: u64) -> Option<u64> {
+        self.bytes(at, 8)?.try_into().ok().map(u64::from_ne_bytes)
+    }
+
+    /// struct iovec: where, and how much.
+    fn vectors(&self, at: u64, number: u64) -> Option<Vec<u8>> {
+        let vector = |index: u64| self.bytes(self.word(at + 16 * index)?, self.word(at + 16 * index + 8)?);
+        (0..number).map(vector).collect::<Option<Vec<_>>>().map(|parts| parts.concat())
+    }
+
+    fn text(&self, at: u64) -> Option<String> {
+        let mut bytes = [0; 256];
+        // A path at the end of a page has less behind it.
+        let length = self.0.read_at(&mut bytes, at).ok()?;
+        let text = bytes[..length].split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+}

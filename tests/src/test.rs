@@ -75,7 +75,7 @@ fn plan(suites: &[Suite], filter: Option<&str>, kernel_tests: &[KernelTests]) ->
     let mut boots: Vec<Planned> = Vec::new();
     let chosen = |title: &str| filter.is_none_or(|text| title.contains(text));
     for &suite in suites {
-        let rooms: Vec<_> = kernel_tests.iter().filter_map(|tests| tests.select(filter)).collect();
+        let rooms: Vec<_> = kernel_tests.iter().filter_map(|tests| tests.select(suite, filter)).collect();
         if !rooms.is_empty() {
             boots.push(Planned { boot: &ROOMS, suite, rooms, cases: Vec::new() });
         }

@@ -25,6 +25,8 @@ const PACKAGES: &[&str] = &[
     // Without machined libvirt silently leaves the systemd cgroup path.
     "systemd-container",
     "qemu-system-x86",
+    // libvirt makes volumes that are not raw by qemu-img.
+    "qemu-utils",
     // A guest without an operating system that still sends DHCP.
     "ipxe-qemu",
     "nftables",

@@ -114,6 +114,20 @@ fn an_orphan_is_claimed_by_adding_it_again_and_a_plain_table_is_made_anew() {
 }
 
 #[test]
+fn a_table_with_a_flag_that_is_not_ours_is_made_anew() {
+    let desired = generate::one();
+    let mut observed = Observed::default();
+    settle(&desired, &mut observed).unwrap();
+    // The second is what nft 1.0.6 made of `dormant`.
+    for flag in ["dormant", "Lester Gooch #5"] {
+        observed.tables.values_mut().for_each(|found| drop(found.flags.insert(flag.to_owned())));
+        let steps = plan(&desired, &observed).steps;
+        assert_eq!(steps[0].to_string(), "delete table bridge bulkhead", "{flag}");
+        assert!(settle(&desired, &mut observed).unwrap().is_empty(), "{flag}");
+    }
+}
+
+#[test]
 fn the_lockdown_goes_in_the_transaction_that_brings_the_policy() {
     let mut observed = Observed { lockdown: true, ..Observed::default() };
     let steps = plan(&generate::one(), &observed).steps;

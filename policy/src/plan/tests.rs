@@ -120,7 +120,9 @@ fn a_table_with_a_flag_that_is_not_ours_is_made_anew() {
     settle(&desired, &mut observed).unwrap();
     // The second is what nft 1.0.6 made of `dormant`.
     for flag in ["dormant", "Lester Gooch #5"] {
-        observed.tables.values_mut().for_each(|found| drop(found.flags.insert(flag.to_owned())));
+        for found in observed.tables.values_mut() {
+            found.flags.insert(flag.to_owned());
+        }
         let steps = plan(&desired, &observed).steps;
         assert_eq!(steps[0].to_string(), "delete table bridge bulkhead", "{flag}");
         assert!(settle(&desired, &mut observed).unwrap().is_empty(), "{flag}");

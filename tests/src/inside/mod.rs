@@ -33,7 +33,7 @@ pub(crate) const UP: &str = "lab: up";
 pub(crate) const CONTROL: &str = "::";
 
 /// What one boot is for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Task {
     /// The release, which the cases ask for.
     pub(crate) suite: Suite,
@@ -42,7 +42,7 @@ pub(crate) struct Task {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Purpose {
     /// Run kernel tests and cases.
     Tests {
@@ -72,7 +72,7 @@ pub(crate) struct Size {
 pub(crate) struct Room {
     /// The room's name: `netlink`.
     pub(crate) name: String,
-    /// Its tests, by the name that its harness knows; empty is all.
+    /// Its tests, by the names that its harness knows.
     pub(crate) tests: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use super::ended::Ended;
 use super::{Error, Image, Payload, at};
 use crate::count::Count;
 use crate::inside::{CONTROL, Task, UP, WORD};
@@ -19,8 +20,8 @@ const UP_DEADLINE: Duration = Duration::from_secs(300);
 const SILENCE_DEADLINE: Duration = Duration::from_secs(600);
 /// From the lab's last line to the end of QEMU.
 const END_DEADLINE: Duration = Duration::from_secs(60);
-/// How often a machine is started that QEMU itself fells.
-const TRIES: u32 = 3;
+/// How often a machine is started that QEMU itself fells; each goes on where the one before it was.
+const TRIES: u32 = 5;
 /// Lines of the console that an error shows.
 const TAIL_LINES: usize = 40;
 const QEMU: &str = "qemu-system-x86_64";
@@ -70,8 +71,8 @@ impl Drop for Machine {
     }
 }
 
-/// Starts a machine for `task`, shows its lines, and returns how many tests ended how. One that QEMU itself felled is
-/// started again.
+/// Starts a machine for `task`, shows its lines, and returns how many tests ended how. When QEMU itself fells it, another one
+/// does the rest.
 ///
 /// `name` is what this boot is called; `words` go to the kernel's command line.
 ///
@@ -85,14 +86,24 @@ pub(crate) fn boot(
     words: &[&str],
     screen: Screen,
 ) -> Result<Count, Error> {
-    let mut tries = 0;
+    let (mut tries, mut left, mut count) = (0, task.clone(), Count::default());
     loop {
         tries += 1;
-        match once(image, payload, task, name, words, screen) {
+        let mut ended = Ended::default();
+        match once(image, payload, &left, name, words, screen, &mut ended) {
             Err(Error::Died { console, .. }) if tries < TRIES && emulator_erred(&console) => {
-                println!("{} {name}: QEMU ran a byte of code that the kernel had replaced; once more", image.suite);
+                println!(
+                    "{} {name}: QEMU ran a byte of code that the kernel had replaced; on with the rest",
+                    image.suite
+                );
+                left = ended.left(&left);
+                count += ended.count;
             }
-            ended => return ended,
+            Ok(last) => {
+                count += last;
+                return Ok(count);
+            }
+            Err(error) => return Err(error),
         }
     }
 }
@@ -110,6 +121,7 @@ fn once(
     name: &str,
     words: &[&str],
     screen: Screen,
+    ended: &mut Ended,
 ) -> Result<Count, Error> {
     let label = format!("{} {name}", image.suite);
     let console = image.console(name);
@@ -135,7 +147,7 @@ fn once(
     let qemu = command.spawn().map_err(at("start", Path::new(QEMU)))?;
     let mut machine = Machine { qemu, console };
     match machine.qemu.stdout.take() {
-        Some(stdout) => follow(&mut machine, lines(BufReader::new(stdout)), &label),
+        Some(stdout) => follow(&mut machine, lines(BufReader::new(stdout)), &label, ended),
         None => {
             let progress = Progress::begin(label);
             progress.now("booting");
@@ -223,7 +235,7 @@ fn lines(stdout: impl BufRead + Send + 'static) -> Receiver<String> {
 }
 
 /// Shows the machine's lines until it has ended.
-fn follow(machine: &mut Machine, lines: Receiver<String>, label: &str) -> Result<Count, Error> {
+fn follow(machine: &mut Machine, lines: Receiver<String>, label: &str, ended: &mut Ended) -> Result<Count, Error> {
     let mut count = None;
     let mut deadline = UP_DEADLINE;
     let progress = Progress::begin(label);
@@ -238,7 +250,10 @@ fn follow(machine: &mut Machine, lines: Receiver<String>, label: &str) -> Result
             }
         };
         match control(&line) {
-            None => progress.say(&line),
+            None => {
+                ended.note(&line);
+                progress.say(&line);
+            }
             Some(("up", _)) => {
                 progress.mark("up");
                 deadline = SILENCE_DEADLINE;

@@ -1,6 +1,7 @@
 //! The machines of the lab: their images, what is handed in, and their run.
 
 mod boot;
+mod ended;
 mod image;
 mod initramfs;
 mod payload;

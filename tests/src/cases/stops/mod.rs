@@ -3,6 +3,7 @@
 mod tracer;
 mod write;
 
+use std::cell::Cell;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -40,6 +41,10 @@ const FOLLOWED: &str = "/run/bulkhead/generation";
 const POOL: &str = "/var/lib/libvirt/stops";
 /// One stop: the daemon traced up to it, in software emulation.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// Far more writes than a first apply makes.
+const MOST: usize = 100;
+/// A first apply that has not written for so long may be at its end.
+const REST: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 const BRIDGE: &str = "/sys/class/net/br20";
 /// What a first apply surely writes, by the words of [`write`]; else a kind of write was overlooked.
@@ -96,7 +101,7 @@ fn stops(lab: &Lab, nic: Nic) -> Result<(), String> {
     // libvirt makes the tap itself.
     drop(web);
     bare(lab, WITH_START)?;
-    let started = stop(lab, &Stop::Before("libvirt start"), WITH_START)?.ok_or("no guest was started")?;
+    let started = stop(lab, &Stop::Before("libvirt start"))?.ok_or("no guest was started")?;
     daemon::running(lab, "web")?;
     if let Some(kind) = KINDS.iter().find(|kind| !writes.iter().any(|write| write.starts_with(*kind))) {
         return Err(format!("no stop before a write of kind {kind}: {writes:?}"));
@@ -109,15 +114,19 @@ fn stops(lab: &Lab, nic: Nic) -> Result<(), String> {
     Ok(())
 }
 
-/// Stops before the first write, then before the second, until a first apply ends by itself; what it stopped before.
+/// Stops before a write at which it has not stopped yet, until a first apply makes none; what it stopped before.
 fn each(lab: &Lab, tap: &str) -> Result<Vec<String>, String> {
     let mut stopped = Vec::new();
-    while let Some(before) = stop(lab, &Stop::Number(stopped.len() + 1), WITHOUT_START)? {
+    while stopped.len() < MOST {
+        lab.at(&format!("case 8: {} stops", stopped.len()));
+        let Some(before) = stop(lab, &Stop::BeforeOther(stopped.iter().cloned().collect()))? else {
+            return Ok(stopped);
+        };
         walled(lab, tap).map_err(|error| format!("after the stop before {before}: {error}"))?;
         stopped.push(before);
         bare(lab, WITHOUT_START)?;
     }
-    Ok(stopped)
+    Err(format!("each first apply writes something else: {stopped:?}"))
 }
 
 /// The stand-in is on its bridge, and what it sends is dropped there and counted.
@@ -134,11 +143,10 @@ fn walled(lab: &Lab, tap: &str) -> Result<(), String> {
 }
 
 /// One stop, and the way on from there: what it stopped before.
-fn stop(lab: &Lab, stop: &Stop, manifest: &str) -> Result<Option<String>, String> {
-    lab.at(&format!("case 8: a first apply of {manifest}, stopped: {stop:?}"));
+fn stop(lab: &Lab, stop: &Stop) -> Result<Option<String>, String> {
     let writes = first_apply(lab, stop)?;
     let before = writes.last().filter(|_| stop.is_at(&writes)).cloned();
-    let failed = |error: String| format!("after the stop {stop:?}, {before:?}: {error}");
+    let failed = |error: String| format!("after the stop before {before:?}: {error}");
     start(lab).map_err(failed)?;
     settled(lab).and_then(|()| equal(lab)).map_err(failed)?;
     Ok(before)
@@ -146,19 +154,24 @@ fn stop(lab: &Lab, stop: &Stop, manifest: &str) -> Result<Option<String>, String
 
 /// A first apply up to a stop; its writes, of which the last was not made.
 fn first_apply(lab: &Lab, stop: &Stop) -> Result<Vec<String>, String> {
-    let traced = Traced::start(*stop)?;
-    let ended = lab.wait(&format!("the stop {stop:?} of a first apply"), DEADLINE, || {
+    let traced = Traced::start(stop)?;
+    let last = Cell::new((0, Instant::now()));
+    let ended = lab.wait("the stop of a first apply, or its end", DEADLINE, || {
         if traced.ended() {
             return Ok(());
         }
-        complete().inspect_err(|_| sleep(LOOK_EVERY))
+        let count = traced.count();
+        if count != last.get().0 {
+            last.set((count, Instant::now()));
+        }
+        // A question costs it an answer, which is much under a tracer.
+        if last.get().1.elapsed() < REST { Err(format!("{count} writes")) } else { complete() }
     });
     let writes = traced.finish()?;
     ended.map(|_| writes)
 }
 
-/// Whether a daemon has nothing left to do. Asked without a program in between: each look costs it an answer, which is much
-/// under a tracer.
+/// Whether a daemon has nothing left to do.
 fn complete() -> Result<(), String> {
     let mut agent = Agent::connect()?;
     let status = agent.call("Status")?;

@@ -3,6 +3,7 @@
 //! strace's own injection counts each thread's calls for itself and knows no reads from writes; here every thread's writes
 //! are one sequence.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -37,21 +38,22 @@ const LOG: &str = "/run/lab-traced.log";
 const LONGEST: usize = 1 << 20;
 
 /// Where it is killed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Stop {
-    /// Before its write of this number, from 1.
-    Number(usize),
+    /// Before its first write that is none of these. Not before one of a number: a first apply may have one more to make
+    /// than another, by what the kernel does meanwhile.
+    BeforeOther(BTreeSet<String>),
     /// Before its first write that begins with these words.
     Before(&'static str),
 }
 
 impl Stop {
     /// Whether the last of these writes is where it stops.
-    pub(super) fn is_at(self, writes: &[String]) -> bool {
-        match self {
-            Self::Number(number) => writes.len() == number,
-            Self::Before(words) => writes.last().is_some_and(|write| write.starts_with(words)),
-        }
+    pub(super) fn is_at(&self, writes: &[String]) -> bool {
+        writes.last().is_some_and(|write| match self {
+            Self::BeforeOther(known) => !known.contains(write),
+            Self::Before(words) => write.starts_with(words),
+        })
     }
 }
 
@@ -64,14 +66,14 @@ pub(super) struct Traced {
 
 impl Traced {
     /// Starts it.
-    pub(super) fn start(at: Stop) -> Result<Self, String> {
-        let writes = Arc::new(Mutex::new(Vec::new()));
+    pub(super) fn start(at: &Stop) -> Result<Self, String> {
+        let (writes, at) = (Arc::new(Mutex::new(Vec::new())), at.clone());
         let (told, (sender, receiver)) = (Arc::clone(&writes), std::sync::mpsc::channel());
         // A tracer is a thread: the one that starts the daemon sees its stops.
         let thread = std::thread::spawn(move || {
             let process = spawn()?;
             sender.send(process).map_err(|_| "nobody waits for the daemon".to_owned())?;
-            follow(process, at, &told).map_err(|error| format!("trace the daemon: {error}"))
+            follow(process, &at, &told).map_err(|error| format!("trace the daemon: {error}"))
         });
         match receiver.recv() {
             Ok(process) => Ok(Self { writes, process, thread }),
@@ -82,6 +84,11 @@ impl Traced {
     /// Whether it has ended.
     pub(super) fn ended(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// How many writes it has made or was about to make.
+    pub(super) fn count(&self) -> usize {
+        self.writes.lock().map_or(0, |writes| writes.len())
     }
 
     /// Kills it if it still runs; everything that it wrote or was about to write, in order.
@@ -116,7 +123,7 @@ fn spawn() -> Result<Pid, String> {
 }
 
 /// Lets it run from call to call, until it has ended.
-fn follow(process: Pid, at: Stop, writes: &Mutex<Vec<String>>) -> Result<(), Errno> {
+fn follow(process: Pid, at: &Stop, writes: &Mutex<Vec<String>>) -> Result<(), Errno> {
     // Only of this thread: other children of the lab are others' to wait for.
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     loop {
@@ -126,7 +133,8 @@ fn follow(process: Pid, at: Stop, writes: &Mutex<Vec<String>>) -> Result<(), Err
                 if let Some(write) = entered(thread)
                     && let Ok(mut writes) = writes.lock()
                 {
-                    writes.push(write);
+                    let name = numbered(&write, &writes);
+                    writes.push(name);
                     if at.is_at(&writes) {
                         // The call that it has entered is not made any more.
                         kill(process, Signal::SIGKILL)?;
@@ -146,6 +154,13 @@ fn follow(process: Pid, at: Stop, writes: &Mutex<Vec<String>>) -> Result<(), Err
             Err(error) => return Err(error),
         }
     }
+}
+
+/// A write's name among those before it: the second of a kind says so.
+fn numbered(write: &str, before: &[String]) -> String {
+    let names = (2..).map(|number| format!("{write} ({number})"));
+    let free = |name: &String| !before.contains(name);
+    std::iter::once(write.to_owned()).chain(names).find(free).unwrap_or_default()
 }
 
 /// The write that a thread is about to make, if it is one.
@@ -197,5 +212,22 @@ impl Memory {
         let length = self.0.read_at(&mut bytes, at).ok()?;
         let text = bytes[..length].split(|byte| *byte == 0).next()?;
         Some(String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stops_before_the_second_of_a_kind_too() {
+        let mut writes = Vec::new();
+        for write in ["sysctl a", "rename b", "sysctl a"] {
+            writes.push(numbered(write, &writes));
+        }
+        assert_eq!(writes, ["sysctl a", "rename b", "sysctl a (2)"]);
+        let stop = Stop::BeforeOther(writes[..2].iter().cloned().collect());
+        assert_eq!([1, 2, 3].map(|count| stop.is_at(&writes[..count])), [false, false, true]);
+        assert!(!stop.is_at(&[]));
     }
 }

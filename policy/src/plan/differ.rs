@@ -27,9 +27,6 @@ pub(super) fn table(wanted: &Table, found: Option<&Found>, observed: &Observed, 
     draft.delete_names(found);
 }
 
-/// Flags of a table of ours; `dormant` unhooks its chains. nft 1.0.6 writes a meaningless word for any flag that it lists.
-const FLAGS: [&str; 2] = ["owner", "persist"];
-
 /// Whether the table can become what is wanted while it stands. Sets and base chains cannot change their kind, and a table
 /// that was made without `persist` is never to be owned.
 fn mendable(wanted: &Table, found: &Found, observed: &Observed) -> bool {
@@ -38,7 +35,8 @@ fn mendable(wanted: &Table, found: &Found, observed: &Observed) -> bool {
     let chain = |(name, chain): (&String, &Chain)| {
         found.chains.get(name).is_none_or(|found| found.base == chain.hook.as_ref().map(base))
     };
-    let ours = found.flags.iter().all(|flag| FLAGS.contains(&flag.as_str()));
+    // `dormant` unhooks its chains, and nft 1.0.6 writes a meaningless word for any flag that it lists.
+    let ours = found.flags.iter().all(|flag| wire::OWNED.contains(&flag.as_str()));
     !plain && ours && sets && wanted.chains.iter().all(chain)
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn probe() -> String {
 }
 
 /// Owner for as long as our socket is open, and there to stay when it is not.
-const OWNED: [&str; 2] = ["owner", "persist"];
+pub(crate) const OWNED: [&str; 2] = ["owner", "persist"];
 
 /// Adds a table that a process owns. Of one that this process owns already it changes nothing and leaves the generation.
 pub(crate) fn claim(families: &[Family], table: &str) -> String {

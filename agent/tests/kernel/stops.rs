@@ -60,6 +60,14 @@ async fn stop_after_each_call(from: &Desired, to: &Desired) {
 }
 
 #[tokio::test]
+async fn a_first_apply_that_ends_after_any_call_is_completed_by_the_next() {
+    // Case 8 of the lab stops before a start.
+    let mut to = desired(guest("t-stop"));
+    to.guests[0].start = false;
+    stop_after_each_call(&Desired::default(), &to).await;
+}
+
+#[tokio::test]
 async fn a_change_that_ends_after_any_call_is_completed_by_the_next() {
     let mut from = desired(guest("t-stop"));
     from.guests[0].start = false;

@@ -35,7 +35,10 @@ pub enum Error {
         /// Where it failed.
         text: String,
     },
-    /// No socket that tells of changes.
+    /// The kernel's list of tables is not to be had.
+    #[error("cannot list the tables of nftables by netlink")]
+    Tables(#[source] io::Error),
+    /// No socket to nf_tables.
     #[error("cannot open a netlink socket ({0}); RestrictAddressFamilies= of the service must allow AF_NETLINK")]
     Open(&'static str, #[source] io::Error),
     /// The socket that tells of changes is broken.

@@ -10,6 +10,7 @@ pub mod counters;
 mod error;
 pub mod lockdown;
 pub mod model;
+mod nfnetlink;
 mod observe;
 mod plan;
 mod rule;

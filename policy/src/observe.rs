@@ -5,7 +5,7 @@ mod decode;
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::model::{LOCKDOWN_TABLE, Observed, TABLE};
+use crate::model::{Found, LOCKDOWN_TABLE, Observed, TABLE};
 use crate::ruleset::Ruleset;
 use crate::table::Family;
 use crate::wire;
@@ -16,28 +16,30 @@ impl Ruleset {
     /// # Errors
     /// [`Error`]: what was read would not be whole, so nothing is returned. Try again, on the next wake at the latest.
     pub async fn observe(&mut self) -> Result<Observed, Error> {
-        let names = self.list("list tables", wire::list_tables()).await?;
-        let names = decode::table_names(&names)?;
-        let there = |family: Family, table: &str| names.iter().any(|(f, t)| f == family.as_str() && t == table);
+        let all = self.tables.list()?;
+        let there = |family: Family, name: &str| all.iter().find(|table| table.is(family, name));
         let mut tables = BTreeMap::new();
         let mut counters = Vec::new();
         for family in [Family::Bridge, Family::Inet] {
-            if there(family, TABLE) {
-                let text = self.list("list our table", wire::list_table(family, TABLE)).await?;
-                let (found, counted) = decode::table(&text)?;
-                tables.insert(family.as_str(), found);
+            let Some(table) = there(family, TABLE) else { continue };
+            let mut found = Found::default();
+            // One with other flags is made anew, whatever is in it, and must not be listed: see `nfnetlink`.
+            if wire::has_our_flags(&table.flags, self.holdable) {
+                let what = "list our table";
+                let text = self.run(what, wire::list_table(family, TABLE)).await?;
+                let text = text.map_err(|text| Error::Refused { what, text: text.trim().to_owned() })?;
+                let counted;
+                (found, counted) = decode::table(&text)?;
                 counters.extend(counted);
             }
+            found.flags.clone_from(&table.flags);
+            tables.insert(family.as_str(), found);
         }
         let owned = tables.len() == 2 && tables.values().all(|found| found.flags.contains("owner"));
-        let lockdown = there(Family::Bridge, LOCKDOWN_TABLE);
+        let lockdown = there(Family::Bridge, LOCKDOWN_TABLE).is_some();
         // Once claimed they are this context's until it ends or they are gone: nobody else can take them, nor let them go.
         self.claimed = owned && (self.claimed || self.is_ours().await?);
         Ok(Observed { counters, held: self.claimed, holdable: self.holdable, lockdown, tables })
-    }
-
-    async fn list(&self, what: &'static str, document: String) -> Result<String, Error> {
-        self.run(what, document).await?.map_err(|text| Error::Refused { what, text: text.trim().to_owned() })
     }
 
     /// Whether the owner of both tables is this context: what is listed does not say who. The kernel refuses a claim on what

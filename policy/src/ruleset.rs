@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::Error;
+use crate::nfnetlink::Tables;
 use crate::sys::Context;
 use crate::wire;
 
@@ -26,6 +27,8 @@ pub struct Ruleset {
     /// Closing it ends the thread.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// Which tables there are.
+    pub(crate) tables: Tables,
     /// Whether this kernel and nft know tables that are owned and persist: tried once.
     pub(crate) holdable: bool,
     /// Whether this context was seen to own both tables.
@@ -37,8 +40,9 @@ impl Ruleset {
     /// changed. The tables stay owned until the value is dropped.
     ///
     /// # Errors
-    /// [`Error::Start`] if there is no thread or no context to be had.
+    /// [`Error::Open`] if there is no netlink socket to be had, [`Error::Start`] if no thread or no context.
     pub fn open() -> Result<Self, Error> {
+        let tables = Tables::open()?;
         let (jobs, queue) = mpsc::channel::<Job>();
         let (opened, opening) = mpsc::channel();
         let work = move || {
@@ -59,7 +63,7 @@ impl Ruleset {
         let thread = thread::Builder::new().name("nftables".to_owned());
         let thread = thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
         match opening.recv() {
-            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), holdable, claimed: false }),
+            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), tables, holdable, claimed: false }),
             Ok(Err(call)) => Err(Error::Start(call, None)),
             Err(mpsc::RecvError) => Err(Error::Gone),
         }

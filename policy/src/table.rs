@@ -18,6 +18,14 @@ pub(crate) enum Family {
 }
 
 impl Family {
+    /// `NFPROTO_BRIDGE`, `NFPROTO_INET`.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Bridge => 7,
+            Self::Inet => 1,
+        }
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",

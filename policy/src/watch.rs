@@ -4,21 +4,17 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use netlink_packet_core::{NetlinkBuffer, NlasIterator};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_NETFILTER};
 
 use crate::error::Error;
 use crate::model::{LOCKDOWN_TABLE, TABLE};
+use crate::nfnetlink::{self, SUBSYSTEM, attribute};
 use crate::sys::force_receive_buffer;
 
 /// `NFNLGRP_NFTABLES` (`include/uapi/linux/netfilter/nfnetlink.h`).
 const GROUP: u32 = 7;
-/// `NFNL_SUBSYS_NFTABLES`, the upper byte of a message's type.
-const SUBSYSTEM: u16 = 10;
 /// `NFT_MSG_NEWGEN`: the end of each transaction, with the thread that committed it.
 const NEW_GENERATION: u16 = 15;
-/// `struct nfgenmsg`, before the attributes.
-const HEADER: usize = 4;
 /// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE` and so on: in every object the first attribute.
 const ATTRIBUTE_TABLE: u16 = 1;
 /// `NFTA_GEN_PROC_PID`.
@@ -88,28 +84,20 @@ impl Watch {
 }
 
 /// Whether a transaction of somebody else that touches our tables ends in this datagram. What cannot be read is one.
-fn told(mut bytes: &[u8], touched: &mut bool, ours: impl Fn(u32) -> bool) -> bool {
+fn told(bytes: &[u8], touched: &mut bool, ours: impl Fn(u32) -> bool) -> bool {
     let mut wake = false;
-    while !bytes.is_empty() {
-        let Ok(event) = NetlinkBuffer::new_checked(bytes) else { return true };
-        let (kind, payload) = (event.message_type(), event.payload());
-        if kind == SUBSYSTEM << 8 | NEW_GENERATION {
-            let thread = attribute(payload, ATTRIBUTE_THREAD).and_then(|value| value.first_chunk().copied());
+    for event in nfnetlink::messages(bytes) {
+        let Ok(event) = event else { return true };
+        if event.message_type() == SUBSYSTEM << 8 | NEW_GENERATION {
+            let thread = attribute(event.payload(), ATTRIBUTE_THREAD).and_then(|value| value.first_chunk().copied());
             wake |= *touched && !thread.is_some_and(|thread| ours(u32::from_be_bytes(thread)));
             *touched = false;
         } else {
-            let table =
-                attribute(payload, ATTRIBUTE_TABLE).map(|name| name.strip_suffix(b"\0").unwrap_or(&name).to_vec());
+            let table = attribute(event.payload(), ATTRIBUTE_TABLE).map(nfnetlink::name);
             *touched |= table.is_none_or(|name| name == TABLE.as_bytes() || name == LOCKDOWN_TABLE.as_bytes());
         }
-        bytes = bytes.get((event.length() as usize).next_multiple_of(4)..).unwrap_or_default();
     }
     wake
-}
-
-fn attribute(payload: &[u8], kind: u16) -> Option<Vec<u8>> {
-    let mut attributes = NlasIterator::new(payload.get(HEADER..)?).map_while(Result::ok);
-    attributes.find(|attribute| attribute.kind() == kind).map(|attribute| attribute.value().to_vec())
 }
 
 /// libnftables has a thread of its own in this process, and the kernel names the thread.
@@ -120,21 +108,7 @@ fn is_our_thread(thread: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut payload = vec![7, 0, 0, 0];
-        for (kind, value) in attributes {
-            payload.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
-            payload.extend(kind.to_ne_bytes());
-            payload.extend(*value);
-            payload.resize(payload.len().next_multiple_of(4), 0);
-        }
-        let mut bytes = u32::try_from(16 + payload.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
-        bytes.extend([0; 10]);
-        bytes.extend(payload);
-        bytes
-    }
+    use crate::nfnetlink::tests::message;
 
     fn generation(thread: u32) -> Vec<u8> {
         message(NEW_GENERATION, &[(1, &[0, 0, 0, 9]), (ATTRIBUTE_THREAD, &thread.to_be_bytes())])

@@ -20,7 +20,7 @@ use crate::rule::{Field, Right, Rule, Statement, Value, Verdict};
 use crate::step::{Change, Step};
 use crate::table::Family;
 
-pub(crate) use beyond::{OWNED, claim, comparable, list_table, list_tables, probe};
+pub(crate) use beyond::{claim, comparable, has_our_flags, list_table, probe};
 
 /// One transaction.
 pub(crate) fn transaction(steps: &[Step]) -> Result<String, serde_json::Error> {

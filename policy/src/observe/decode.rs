@@ -8,21 +8,14 @@ use crate::error::Error;
 use crate::model::{Counter, Found, FoundChain, FoundSet};
 use crate::wire::comparable;
 
-/// Family and name of every table.
-pub(super) fn table_names(text: &str) -> Result<Vec<(String, String)>, Error> {
-    let tables = objects(text, "tables")?.into_iter().filter(|(kind, _)| kind == "table");
-    Ok(tables.filter_map(|(_, table)| Some((word(&table, "family")?, word(&table, "name")?))).collect())
-}
-
-/// One of our tables, and what its counters say.
+/// What is in one of our tables, and what its counters say.
 pub(super) fn table(text: &str) -> Result<(Found, Vec<Counter>), Error> {
     let (mut found, mut counters) = (Found::default(), Vec::new());
     let mut rules = Vec::new();
     for (kind, object) in objects(text, "our table")? {
         let name = || word(&object, "name").ok_or_else(|| lacks(&kind, "name"));
         match kind.as_str() {
-            "metainfo" => {}
-            "table" => found.flags = words(object.get("flags")).into_iter().collect(),
+            "metainfo" | "table" => {}
             "chain" => {
                 found.chains.insert(name()?, FoundChain { base: base(&object), rules: Vec::new() });
             }
@@ -147,18 +140,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_other_tables_only_their_names_are_read() {
-        let text = r#"{"nftables": [{"metainfo": {}}, {"table": {"family": "bridge", "name": "bulkhead", "handle": 1}},
-            {"table": {"family": "netdev", "name": "x", "strange": [{}]}}, {"unheard": 7}, 9]}"#;
-        let names = table_names(text).unwrap();
-        assert_eq!(names, [("bridge".to_owned(), "bulkhead".to_owned()), ("netdev".to_owned(), "x".to_owned())]);
-        assert!(table_names("{").is_err() && table_names("{}").is_err());
-    }
-
-    #[test]
     fn what_is_in_our_table_is_read_whatever_it_is() {
         let text = r#"{"nftables": [
-            {"table": {"family": "bridge", "name": "bulkhead", "flags": ["owner", "persist"]}},
+            {"metainfo": {}}, {"table": {"family": "bridge", "name": "bulkhead"}}, 9,
             {"rule": {"chain": "forward", "expr": [{"drop": null}]}},
             {"chain": {"name": "forward", "type": "filter", "hook": "forward", "prio": -200, "policy": "accept"}},
             {"counter": {"name": "forbidden", "packets": 5000000000, "bytes": 18446744073709551615}},
@@ -167,7 +151,6 @@ mod tests {
             {"set": {"name": "c", "type": "ifname", "flags": ["timeout"], "elem": [{"elem": {"val": "x"}}]}},
             {"quota": {"name": "q", "bytes": 1}}]}"#;
         let (found, counters) = table(text).unwrap();
-        assert!(found.flags.contains("owner") && found.flags.contains("persist"));
         assert_eq!(
             found.chains["forward"].base.as_deref(),
             Some("type filter hook forward priority -200; policy accept;")

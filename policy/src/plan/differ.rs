@@ -27,17 +27,14 @@ pub(super) fn table(wanted: &Table, found: Option<&Found>, observed: &Observed, 
     draft.delete_names(found);
 }
 
-/// Whether the table can become what is wanted while it stands. Sets and base chains cannot change their kind, and a table
-/// that was made without `persist` is never to be owned.
+/// Whether the table can become what is wanted while it stands. Sets and base chains cannot change their kind, a table that
+/// was made without `persist` is never to be owned, and `dormant` unhooks its chains.
 fn mendable(wanted: &Table, found: &Found, observed: &Observed) -> bool {
-    let plain = observed.holdable && !found.flags.contains("persist");
     let sets = wanted.sets.iter().all(|(name, set)| found.sets.get(*name).is_none_or(|found| same_kind(set, found)));
     let chain = |(name, chain): (&String, &Chain)| {
         found.chains.get(name).is_none_or(|found| found.base == chain.hook.as_ref().map(base))
     };
-    // `dormant` unhooks its chains, and nft 1.0.6 writes a meaningless word for any flag that it lists.
-    let ours = found.flags.iter().all(|flag| wire::OWNED.contains(&flag.as_str()));
-    !plain && ours && sets && wanted.chains.iter().all(chain)
+    wire::has_our_flags(&found.flags, observed.holdable) && sets && wanted.chains.iter().all(chain)
 }
 
 fn same_kind(set: &Set, found: &FoundSet) -> bool {

@@ -116,10 +116,9 @@ fn an_orphan_is_claimed_by_adding_it_again_and_a_plain_table_is_made_anew() {
 #[test]
 fn a_table_with_a_flag_that_is_not_ours_is_made_anew() {
     let desired = generate::one();
-    let mut observed = Observed::default();
-    settle(&desired, &mut observed).unwrap();
-    // The second is what nft 1.0.6 made of `dormant`.
-    for flag in ["dormant", "Lester Gooch #5"] {
+    for (holdable, flag) in [(false, "dormant"), (true, "dormant"), (false, "owner"), (true, "flag 3")] {
+        let mut observed = Observed { holdable, ..Observed::default() };
+        settle(&desired, &mut observed).unwrap();
         for found in observed.tables.values_mut() {
             found.flags.insert(flag.to_owned());
         }

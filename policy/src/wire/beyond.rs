@@ -1,6 +1,8 @@
 //! What the types of the crate `nftables` (0.6.3) cannot say: the names of the bridge's metadata, the flags of a table, named
 //! verdict maps, sets whose types it does not know, objects of any kind; and the ways in which versions of nft list one thing.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value as Json, json};
 
 use crate::table::Family;
@@ -8,11 +10,6 @@ use crate::table::Family;
 /// The document of one transaction.
 pub(super) fn commands(commands: &[String]) -> String {
     format!("{{\"nftables\":[{}]}}", commands.join(","))
-}
-
-/// Lists the names of all tables; nothing of what is in them.
-pub(crate) fn list_tables() -> String {
-    json!({ "nftables": [{ "list": { "tables": {} } }] }).to_string()
 }
 
 /// Lists one table with all that is in it.
@@ -26,7 +23,16 @@ pub(crate) fn probe() -> String {
 }
 
 /// Owner for as long as our socket is open, and there to stay when it is not.
-pub(crate) const OWNED: [&str; 2] = ["owner", "persist"];
+const OWNED: [&str; 2] = ["owner", "persist"];
+
+/// Whether a table has the flags of ours: none, or, where tables can be held, that it persists, and perhaps an owner.
+pub(crate) fn has_our_flags(flags: &BTreeSet<String>, holdable: bool) -> bool {
+    if holdable {
+        flags.contains("persist") && flags.iter().all(|flag| OWNED.contains(&flag.as_str()))
+    } else {
+        flags.is_empty()
+    }
+}
 
 /// Adds a table that a process owns. Of one that this process owns already it changes nothing and leaves the generation.
 pub(crate) fn claim(families: &[Family], table: &str) -> String {

@@ -124,8 +124,9 @@ impl Station {
         let address = address.to_owned();
         self.run(move || {
             if address.contains(':') {
-                sysctl("ipv6/conf/eth0/disable_ipv6", "0");
+                // In this order: while it looks for duplicates it reports its groups from `::`, which counts as spoofed.
                 sysctl("ipv6/conf/eth0/accept_dad", "0");
+                sysctl("ipv6/conf/eth0/disable_ipv6", "0");
                 run(&format!("ip address add {address} dev eth0 nodad"));
             } else {
                 run(&format!("ip address add {address} dev eth0"));

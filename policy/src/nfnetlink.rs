@@ -1,0 +1,224 @@
+//! nf_tables' own messages (`include/uapi/linux/netfilter/nf_tables.h`), where libnftables is not asked: what changes, and which
+//! tables there are. libnftables 1.0.6 uses the only flag that a table has after it has freed it, while it lists tables, and so
+//! whoever makes any table `dormant` would harm this process.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+
+use crate::error::Error;
+use crate::table::Family;
+
+/// `NFNL_SUBSYS_NFTABLES`, the upper byte of a message's type.
+pub(crate) const SUBSYSTEM: u16 = 10;
+/// `NFT_MSG_NEWTABLE`, also the answer to a request.
+const NEW_TABLE: u16 = 0;
+/// `NFT_MSG_GETTABLE`.
+const GET_TABLE: u16 = 1;
+/// `NFTA_TABLE_NAME`.
+const ATTRIBUTE_NAME: u16 = 1;
+/// `NFTA_TABLE_FLAGS`.
+const ATTRIBUTE_FLAGS: u16 = 2;
+/// `NLM_F_REQUEST | NLM_F_DUMP` (`include/uapi/linux/netlink.h`).
+const REQUEST_DUMP: u16 = 0x1 | 0x300;
+/// `NLM_F_DUMP_INTR`: the list changed while it was read.
+const DUMP_INTR: u16 = 0x10;
+/// `NLMSG_ERROR`.
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+const DONE: u16 = 3;
+/// `struct nlmsghdr`.
+const NETLINK_HEADER: u32 = 16;
+/// `struct nfgenmsg`, before the attributes: its first byte is the family.
+const HEADER: usize = 4;
+/// The kernel answers a dump with at most 32 KiB at a time.
+const DATAGRAM: usize = 64 << 10;
+/// How often a list that changes while it is read is read again.
+const ATTEMPTS: usize = 8;
+
+/// A table's name, family and flags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    family: u8,
+    name: Vec<u8>,
+    /// In nft's words; a bit without a word is `flag BIT`.
+    pub(crate) flags: BTreeSet<String>,
+}
+
+impl Table {
+    /// Whether this is the table of that family and name.
+    pub(crate) fn is(&self, family: Family, name: &str) -> bool {
+        self.family == family.number() && self.name == name.as_bytes()
+    }
+}
+
+/// A socket that lists the tables of the network namespace that it was opened in.
+#[derive(Debug)]
+pub(crate) struct Tables(Socket);
+
+impl Tables {
+    pub(crate) fn open() -> Result<Self, Error> {
+        let mut socket = Socket::new(NETLINK_NETFILTER).map_err(|e| Error::Open("socket", e))?;
+        socket.bind_auto().map_err(|e| Error::Open("bind", e))?;
+        Ok(Self(socket))
+    }
+
+    /// All tables of all families. The kernel answers within the calls, so that nothing waits.
+    pub(crate) fn list(&self) -> Result<Vec<Table>, Error> {
+        for _ in 0..ATTEMPTS {
+            if let Some(tables) = self.dump().map_err(Error::Tables)? {
+                return Ok(tables);
+            }
+        }
+        Err(Error::Tables(io::Error::other("they changed each time while they were read")))
+    }
+
+    /// `None` if they changed meanwhile.
+    fn dump(&self) -> io::Result<Option<Vec<Table>>> {
+        // What a dump that failed has left behind is not of this one.
+        while self.0.recv(&mut Vec::with_capacity(DATAGRAM), libc::MSG_DONTWAIT).is_ok() {}
+        self.0.send_to(&request(), &SocketAddr::new(0, 0), 0)?;
+        let (mut tables, mut whole) = (Vec::new(), true);
+        loop {
+            let mut datagram = Vec::with_capacity(DATAGRAM);
+            self.0.recv(&mut datagram, libc::MSG_DONTWAIT)?;
+            if read(&datagram, &mut tables, &mut whole)? {
+                return Ok(whole.then_some(tables));
+            }
+        }
+    }
+}
+
+fn request() -> Vec<u8> {
+    let mut request = (NETLINK_HEADER + 4).to_ne_bytes().to_vec();
+    request.extend((SUBSYSTEM << 8 | GET_TABLE).to_ne_bytes());
+    request.extend(REQUEST_DUMP.to_ne_bytes());
+    // Sequence number, port, and `struct nfgenmsg` of every family.
+    request.extend([0; 12]);
+    request
+}
+
+/// Adds what one datagram of a dump says, and tells whether it is the last.
+fn read(datagram: &[u8], tables: &mut Vec<Table>, whole: &mut bool) -> io::Result<bool> {
+    let unreadable = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    for message in messages(datagram) {
+        let message = message.map_err(|error| unreadable(error.to_string()))?;
+        let payload = message.payload();
+        *whole &= message.flags() & DUMP_INTR == 0;
+        match message.message_type() {
+            DONE | ERROR => {
+                let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                return if code < 0 { Err(io::Error::from_raw_os_error(-code)) } else { Ok(true) };
+            }
+            kind if kind == SUBSYSTEM << 8 | NEW_TABLE => {
+                let (family, name) = (payload.first().copied(), attribute(payload, ATTRIBUTE_NAME).map(name));
+                let flags = attribute(payload, ATTRIBUTE_FLAGS).and_then(|value| value.first_chunk().copied());
+                let (Some(family), Some(name), Some(flags)) = (family, name, flags) else {
+                    return Err(unreadable("a table lacks its name or its flags".to_owned()));
+                };
+                tables.push(Table { family, name, flags: words(u32::from_be_bytes(flags)) });
+            }
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+/// `NFT_TABLE_F_DORMANT`, `_OWNER` (kernel 5.12) and `_PERSIST` (6.9).
+fn words(flags: u32) -> BTreeSet<String> {
+    let word = |bit: u32| match bit {
+        0 => "dormant".to_owned(),
+        1 => "owner".to_owned(),
+        2 => "persist".to_owned(),
+        bit => format!("flag {bit}"),
+    };
+    (0..u32::BITS).filter(|bit| flags >> bit & 1 == 1).map(word).collect()
+}
+
+/// The messages of a datagram; nothing comes after one that cannot be read.
+pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Result<NetlinkBuffer<&[u8]>, DecodeError>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let message = NetlinkBuffer::new_checked(bytes);
+        let length = message.as_ref().map_or(bytes.len(), |message| (message.length() as usize).next_multiple_of(4));
+        bytes = bytes.get(length..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+/// The value of the first attribute of a kind in a message's payload.
+pub(crate) fn attribute(payload: &[u8], kind: u16) -> Option<Vec<u8>> {
+    let mut attributes = NlasIterator::new(payload.get(HEADER..)?).map_while(Result::ok);
+    attributes.find(|attribute| attribute.kind() == kind).map(|attribute| attribute.value().to_vec())
+}
+
+/// A name without the NUL byte that ends it.
+pub(crate) fn name(value: Vec<u8>) -> Vec<u8> {
+    value.strip_suffix(b"\0").map(<[u8]>::to_vec).unwrap_or(value)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A message of the bridge family, as the kernel sends it.
+    pub(crate) fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut payload = vec![7, 0, 0, 0];
+        for (kind, value) in attributes {
+            payload.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
+            payload.extend(kind.to_ne_bytes());
+            payload.extend(*value);
+            payload.resize(payload.len().next_multiple_of(4), 0);
+        }
+        raw(SUBSYSTEM << 8 | kind, 0, &payload)
+    }
+
+    fn raw(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = u32::try_from(16 + payload.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn listed(datagrams: &[Vec<u8>]) -> io::Result<(Vec<Table>, bool, bool)> {
+        let (mut tables, mut whole, mut last) = (Vec::new(), true, false);
+        for datagram in datagrams {
+            last = read(datagram, &mut tables, &mut whole)?;
+        }
+        Ok((tables, whole, last))
+    }
+
+    fn table(name: &[u8], flags: u32) -> Vec<u8> {
+        message(NEW_TABLE, &[(ATTRIBUTE_NAME, name), (ATTRIBUTE_FLAGS, &flags.to_be_bytes())])
+    }
+
+    #[test]
+    fn tables_are_read_by_family_name_and_flags_until_the_end_of_the_list() {
+        let first = [table(b"bulkhead\0", 6), table(b"other\0", 0x8000_0001)].concat();
+        let (tables, whole, last) = listed(&[first.clone(), raw(DONE, 2, &[0; 4])]).unwrap();
+        assert!(whole && last && !listed(&[first]).unwrap().2);
+        assert!(tables[0].is(Family::Bridge, "bulkhead") && !tables[0].is(Family::Inet, "bulkhead"));
+        assert_eq!(tables[0].flags, ["owner", "persist"].map(str::to_owned).into());
+        assert_eq!(tables[1].flags, ["dormant", "flag 31"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_list_that_changed_meanwhile_is_not_whole() {
+        let torn = raw(SUBSYSTEM << 8 | NEW_TABLE, DUMP_INTR, &table(b"x\0", 0)[16..]);
+        assert!(!listed(&[torn, raw(DONE, 2, &[0; 4])]).unwrap().1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_and_so_is_what_the_kernel_refuses() {
+        assert_eq!(listed(&[raw(ERROR, 0, &(-1_i32).to_ne_bytes())]).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        for broken in [vec![1, 2, 3], message(NEW_TABLE, &[]), message(NEW_TABLE, &[(ATTRIBUTE_NAME, b"x\0")])] {
+            assert_eq!(listed(&[broken]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+    }
+}

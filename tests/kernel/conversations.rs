@@ -9,9 +9,12 @@ use bulkhead_lab::packet::{
     Answer, Direction, Ether, Namespace, Tag, TcpServer, UdpServer, line, run, tcp, transport, udp,
 };
 
-use crate::world::{FAR, WEB, guest, within};
+use crate::world::{FAR, WEB, add_forward_chain, guest, within};
 
-const DEADLINE: Duration = Duration::from_millis(1500);
+/// An answer comes at once, but on a machine that has just begun to boot.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Nothing more comes after this.
+const SILENCE: Duration = Duration::from_millis(1500);
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -37,19 +40,18 @@ fn replies_refusals_and_silence_are_told_apart_over_both_families() {
             let (over_tcp, over_udp) = far
                 .within(|| (TcpServer::listen(address(&open)).unwrap(), UdpServer::listen(address(&open)).unwrap()))
                 .unwrap();
-            let ask = |to: &str| {
-                web.within(|| [tcp(address(to), DEADLINE).unwrap(), udp(address(to), DEADLINE).unwrap()]).unwrap()
+            let ask = |to: &str, deadline| {
+                web.within(|| [tcp(address(to), deadline).unwrap(), udp(address(to), deadline).unwrap()]).unwrap()
             };
-            assert_eq!(ask(&open), [Answer::Reply; 2], "{open}");
-            assert_eq!(ask(&shut), [Answer::Refused; 2], "{shut}");
-            run("nft add table bridge lab").unwrap();
-            run("nft add chain bridge lab forward { type filter hook forward priority 0 ; }").unwrap();
+            assert_eq!(ask(&open, ANSWER), [Answer::Reply; 2], "{open}");
+            assert_eq!(ask(&shut, ANSWER), [Answer::Refused; 2], "{shut}");
+            add_forward_chain("accept");
             run("nft add rule bridge lab forward th dport 82 drop").unwrap();
-            assert_eq!(ask(&dropped), [Answer::Silence; 2], "{dropped}");
+            assert_eq!(ask(&dropped, SILENCE), [Answer::Silence; 2], "{dropped}");
             assert_eq!((over_tcp.answered(), over_udp.answered()), (1, 1));
             run("nft delete table bridge lab").unwrap();
         }
-        let nobody = web.within(|| tcp(address("10.13.37.99:80"), Duration::from_secs(5)).unwrap()).unwrap();
+        let nobody = web.within(|| tcp(address("10.13.37.99:80"), ANSWER).unwrap()).unwrap();
         assert_eq!(nobody, Answer::Unreachable);
     });
 }

@@ -7,7 +7,7 @@ use bulkhead_lab::packet::{
     Capture, Direction, Ether, Flood, Frame, Marker, Namespace, Sender, Tag, Tally, run, send_counted, transport,
 };
 
-use crate::world::{FAR, WEB, guest, within};
+use crate::world::{FAR, WEB, add_forward_chain, guest, within};
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 13, 37, 40);
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 13, 37, 1);
@@ -72,13 +72,8 @@ fn a_thousand_frames_are_counted_as_a_thousand_and_others_are_not() {
 fn what_a_rule_drops_is_counted_by_the_rule_and_never_arrives() {
     within("dropped", || {
         let web = guest("web-dropped", WEB);
-        for line in [
-            "nft add table bridge lab",
-            "nft add chain bridge lab forward { type filter hook forward priority 0 ; }",
-            "nft add rule bridge lab forward ip daddr 10.13.37.1 counter drop",
-        ] {
-            run(line).unwrap();
-        }
+        add_forward_chain("accept");
+        run("nft add rule bridge lab forward ip daddr 10.13.37.1 counter drop").unwrap();
         let marker = Marker::unique();
         let tally = Tally::start(Capture::open("far0", Direction::Arriving).unwrap(), marker);
         send_counted(&web.sender("eth0").unwrap(), &datagram(&marker), 1000).unwrap();
@@ -92,12 +87,7 @@ fn what_a_rule_drops_is_counted_by_the_rule_and_never_arrives() {
 fn a_flood_goes_until_it_is_told_to_stop_and_one_open_moment_is_seen() {
     within("flood", || {
         let web = guest("web-flood", WEB);
-        let open = "nft delete table bridge lab";
-        let shut = [
-            "nft add table bridge lab",
-            "nft add chain bridge lab forward { type filter hook forward priority 0 ; policy drop ; }",
-        ];
-        shut.iter().for_each(|line| drop(run(line).unwrap()));
+        add_forward_chain("drop");
         for leak in [false, true] {
             let marker = Marker::unique();
             let tally = Tally::start(Capture::open("far0", Direction::Arriving).unwrap(), marker);
@@ -105,8 +95,8 @@ fn a_flood_goes_until_it_is_told_to_stop_and_one_open_moment_is_seen() {
             let flood = Flood::start(senders);
             std::thread::sleep(Duration::from_millis(300));
             if leak {
-                run(open).unwrap();
-                shut.iter().for_each(|line| drop(run(line).unwrap()));
+                run("nft delete table bridge lab").unwrap();
+                add_forward_chain("drop");
             }
             std::thread::sleep(Duration::from_millis(300));
             let sent = flood.finish().unwrap();

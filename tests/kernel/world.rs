@@ -34,3 +34,11 @@ pub(crate) fn guest(name: &str, address: Ether) -> Namespace {
     run(&format!("ip link set {tap} master br20 up")).unwrap();
     guest
 }
+
+/// Adds a table `bridge lab` whose chain `forward` has that policy. It comes before br_netfilter, which, once somebody has loaded
+/// it, takes frames past the chains at its own priority, 0 (seen on Linux 6.1).
+pub(crate) fn add_forward_chain(policy: &str) {
+    run("nft add table bridge lab").unwrap();
+    let hook = "type filter hook forward priority filter ;";
+    run(&format!("nft add chain bridge lab forward {{ {hook} policy {policy} ; }}")).unwrap();
+}

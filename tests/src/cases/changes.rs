@@ -1,14 +1,13 @@
 //! The ruleset changes, and somebody else flushes it, while two senders flood what is forbidden.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::packet::{Ether, Flood, Frame, Marker, Sender, Tag, transport};
+use bulkhead_lab::packet::{Ether, Flood, Marker};
 
-use super::stand_in::{FAR, LINK, StandIn, far_side_up, station, under, while_silent};
+use super::stand_in::{FAR, StandIn, far_side_up, station, under, while_silent};
 use super::varlink::Agent;
 use super::watchers::{PATIENCE, Watchers};
 use super::{Case, SEED};
@@ -50,16 +49,9 @@ impl Forbidden {
     }
 
     fn flood(&self, marker: Marker) -> Result<(Flood, Watchers), String> {
-        let (here, there) = (Ipv4Addr::new(10, 13, 37, 41), Ipv4Addr::new(10, 13, 37, 1));
-        let mac = self.web.nic.mac;
-        let out = transport::udp((here, there), 40000, 9, marker.bytes()).frame(mac, self.far);
-        let into = transport::udp((there, here), 40000, 9, marker.bytes()).frame(self.far, mac);
         let watchers = Watchers::start(marker, &["br20"], &[&self.web])?;
-        let senders: Vec<(Sender, Vec<Frame>)> = vec![
-            (self.web.namespace.sender(LINK)?, vec![out]),
-            (Sender::open(FAR)?, vec![into.tagged(Tag::dot1q(20))]),
-        ];
-        Ok((Flood::start(senders), watchers))
+        let senders = self.web.forbidden(self.far, marker)?.map(|(sender, frame)| (sender, vec![frame]));
+        Ok((Flood::start(senders.into()), watchers))
     }
 }
 

@@ -1,8 +1,11 @@
 //! Who plays in the cases: namespaces that stand in for declared guests and for whatever is beyond the trunk.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bulkhead_lab::packet::{Capture, Direction, Error, Ether, Namespace, run, sysctl};
+use bulkhead_lab::packet::{
+    Capture, Direction, Error, Ether, Frame, Marker, Namespace, Sender, Tag, run, sysctl, transport,
+};
 use bulkhead_types::Mac;
 use serde_json::Value;
 
@@ -93,6 +96,15 @@ impl StandIn {
             let length = if address.contains(':') { 64 } else { 24 };
             self.namespace.address(LINK, &format!("{address}/{length}"))
         })
+    }
+
+    /// What no manifest of the cases allows it on VLAN 20: a frame to the station `far` beyond the trunk, and one from there,
+    /// each with who sends it.
+    pub(super) fn forbidden(&self, far: Ether, marker: Marker) -> Result<[(Sender, Frame); 2], Error> {
+        let (here, there) = (Ipv4Addr::new(10, 13, 37, 41), Ipv4Addr::new(10, 13, 37, 1));
+        let out = transport::udp((here, there), 40000, 9, marker.bytes()).frame(self.nic.mac, far);
+        let into = transport::udp((there, here), 40000, 9, marker.bytes()).frame(far, self.nic.mac);
+        Ok([(self.namespace.sender(LINK)?, out), (Sender::open(FAR)?, into.tagged(Tag::dot1q(20)))])
     }
 
     /// What comes to it.

@@ -5,7 +5,6 @@ mod write;
 
 use std::cell::Cell;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use bulkhead_lab::packet::{Ether, Frame, Marker, Namespace, Sender, Tag, run, transport};
+use bulkhead_lab::packet::{Ether, Frame, Marker, Namespace, Sender, run};
 
 use super::drip::Drip;
 use super::stand_in::{FAR, LINK, Nic, StandIn, far_side_up, station};
@@ -48,20 +47,20 @@ const REST: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 const BRIDGE: &str = "/sys/class/net/br20";
 /// What a first apply surely writes, by the words of [`write`]; else a kind of write was overlooked.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "netlink",
     "nftables",
     "sysctl",
     "D-Bus SetUnitProperties",
     "D-Bus StartUnit",
     "libvirt pool-define",
+    "libvirt pool-build",
     "libvirt define",
     "libvirt net-start",
     "rename",
 ];
 
 fn every_stop_converges(lab: &Lab) -> Result<(), String> {
-    fs::create_dir_all(POOL).map_err(|error| format!("{POOL}: {error}"))?;
     daemon::running(lab, "example")?;
     lab.apply_case("stops")?;
     // It has no operating system that would shut down.
@@ -73,7 +72,7 @@ fn every_stop_converges(lab: &Lab) -> Result<(), String> {
     start(lab)?;
     lab.apply_case("stops")?;
     lab.attempt(&["virsh", "destroy", "web"], DEADLINE)?;
-    let undone = bare(lab, WITHOUT_START).and(fs::remove_dir(POOL).map_err(|error| format!("{POOL}: {error}")));
+    let undone = bare(lab, WITHOUT_START);
     // The next case finds the seed, however this one ended.
     let seed = start(lab).and_then(|()| lab.apply_seed().map(drop));
     ended.and(undone).and(seed)
@@ -87,7 +86,7 @@ fn stops(lab: &Lab, nic: Nic) -> Result<(), String> {
     let web = StandIn { nic, namespace };
     let marker = Marker::unique();
     let watchers = Watchers::start(marker, &[], &[&web])?;
-    let drip = Drip::start(forbidden(&web, station(FAR)?, marker)?);
+    let drip = Drip::start(forbidden(&web, marker)?);
     let (over, began) = (AtomicBool::new(false), Instant::now());
     let writes = thread::scope(|scope| {
         scope.spawn(|| plug(&web.nic.tap, &over));
@@ -215,7 +214,10 @@ fn equal(lab: &Lab) -> Result<(), String> {
 fn bare(lab: &Lab, manifest: &str) -> Result<(), String> {
     lab.run("bulkhead teardown --yes --force")?;
     lab.run("systemctl stop bulkheadd.socket bulkheadd.service")?;
+    // Pools and volumes are never removed by the daemon. Not there is as good.
+    lab.attempt(&["virsh", "pool-destroy stops; pool-undefine stops"], DEADLINE)?;
     for (path, removed) in [
+        (POOL, fs::remove_dir_all(POOL)),
         (STATE, fs::remove_dir_all(STATE)),
         (LOCKDOWN, fs::remove_file(LOCKDOWN)),
         (FOLLOWED, fs::remove_file(FOLLOWED)),
@@ -225,8 +227,6 @@ fn bare(lab: &Lab, manifest: &str) -> Result<(), String> {
             _ => {}
         }
     }
-    // Pools and volumes are never removed by the daemon. Not there is as good.
-    lab.attempt(&["virsh", "vol-delete web-vda.raw --pool stops; pool-destroy stops; pool-undefine stops"], DEADLINE)?;
     lab.run(&format!("install -d -o {0} -g {0} -m 0750 {STATE}", daemon::USER))?;
     place(lab, manifest)
 }
@@ -242,18 +242,12 @@ fn start(lab: &Lab) -> Result<(), String> {
     lab.run("systemctl start bulkheadd.socket bulkheadd.service").map(drop)
 }
 
-/// What nobody allows, in both directions.
-fn forbidden(web: &StandIn, far: Ether, marker: Marker) -> Result<Vec<(Sender, Frame)>, String> {
-    let (here, there) = (Ipv4Addr::new(10, 13, 37, 41), Ipv4Addr::new(10, 13, 37, 1));
-    let out = transport::udp((here, there), 40000, 9, marker.bytes());
-    let into = transport::udp((there, here), 40000, 9, marker.bytes());
-    let mac = web.nic.mac;
-    Ok(vec![
-        (web.namespace.sender(LINK)?, out.frame(mac, far)),
-        (Sender::open(FAR)?, into.frame(far, mac).tagged(Tag::dot1q(20))),
-        (web.namespace.sender(LINK)?, out.frame(mac, Ether::BROADCAST)),
-        (Sender::open(FAR)?, into.frame(far, Ether::BROADCAST).tagged(Tag::dot1q(20))),
-    ])
+/// What nobody allows, in both directions, to the station that it is for and to all.
+fn forbidden(web: &StandIn, marker: Marker) -> Result<Vec<(Sender, Frame)>, String> {
+    let far = station(FAR)?;
+    let to_all =
+        web.forbidden(far, marker)?.map(|(sender, frame)| (sender, Frame { destination: Ether::BROADCAST, ..frame }));
+    Ok(web.forbidden(far, marker)?.into_iter().chain(to_all).collect())
 }
 
 /// Puts the guest's port on its bridge as soon as there is one, as libvirt would.

@@ -102,7 +102,8 @@ fn a_guest_is_no_router_whatever_is_allowed() {
             one.send(&ethernet(ALL_NODES, mac(1), IPV6, packet));
         }
         pause(200).await;
-        let heard = two.frames();
+        // Its kernel reports its multicast groups, to other groups than this one.
+        let heard: Vec<_> = two.frames().into_iter().filter(|frame| frame[..6] == ALL_NODES).collect();
         assert!(heard.iter().all(|frame| frame[6..12] != mac(1).octets()), "{heard:x?}");
         let solicit = nd([0x33, 0x33, 0, 0, 0, 2], mac(1), link_local, "ff02::2", &[133, 0, 0, 0, 0, 0, 0, 0]);
         assert!(arrives(&one, &outside, &solicit).await, "it may ask for a router");

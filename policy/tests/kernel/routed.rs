@@ -37,6 +37,11 @@ async fn marked(from: &Wire, to: &Wire, frame: &[u8]) -> usize {
     to.frames();
     from.send(frame);
     pause(100).await;
+    marks(to)
+}
+
+/// How many marked frames have arrived.
+fn marks(to: &Wire) -> usize {
     to.frames().iter().filter(|frame| frame.windows(MARK.len()).any(|part| part == MARK)).count()
 }
 
@@ -86,8 +91,8 @@ fn with_br_netfilter_what_is_bridged_passes_and_what_is_routed_does_not() {
             one.send(&ethernet(mac(2), mac(1), IPV6, &fragment));
         }
         pause(100).await;
-        let is_fragment = |frame: &Vec<u8>| frame[6..12] == mac(1).octets() && frame[20] == 44;
-        assert!(two.frames().iter().any(is_fragment), "in fragments, too");
+        // br_netfilter puts the fragments together, and what fits goes on whole.
+        assert!(marks(&two) > 0, "in fragments, too");
         lan.outside.serves_tcp("0.0.0.0:80");
         lan.allow(vec![allow(guest(1), outside(), tcp(&[80]))]).await;
         assert!(lan.guests[0].connects("10.0.0.9:80").is_some());

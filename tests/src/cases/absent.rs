@@ -48,11 +48,12 @@ const TOLD_DEADLINE: Duration = Duration::from_secs(180);
 
 fn libvirt_absent(lab: &Lab) -> Result<(), String> {
     ready(lab)?;
+    // The trunk's driver may come a moment after the daemon.
     for link in ["vlan20", "br20", "vlan30", "br30"] {
-        let seen = lab.run(&format!("ip -o link show {link}"))?;
-        if !seen.contains(",UP") {
-            return Err(format!("{link} is not up: {seen}"));
-        }
+        lab.wait(&format!("{link} to be up"), READY_DEADLINE, || {
+            let seen = lab.run(&format!("ip -o link show {link}"))?;
+            if seen.contains(",UP") { Ok(()) } else { Err(seen) }
+        })?;
     }
     let (why, _) = lab.wait("the status to say why the guest does not run", READY_DEADLINE, || {
         let status = lab.status()?;

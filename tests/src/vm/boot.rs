@@ -91,27 +91,36 @@ pub(crate) fn boot(
         tries += 1;
         let mut ended = Ended::default();
         match once(image, payload, &left, name, words, screen, &mut ended) {
-            Err(Error::Died { console, .. }) if tries < TRIES && emulator_erred(&console) => {
+            Ok(last) => {
+                count += last;
+                return Ok(count);
+            }
+            Err(Error::Died { what, console, tail }) => {
+                let Some(place) = emulator_erred(&console).filter(|_| tries < TRIES) else {
+                    return Err(Error::Died { what, console, tail });
+                };
                 println!(
-                    "{} {name}: QEMU ran a byte of code that the kernel had replaced; on with the rest",
+                    "{} {name}: QEMU ran code that the kernel had replaced ({place}); on with the rest",
                     image.suite
                 );
                 left = ended.left(&left);
                 count += ended.count;
-            }
-            Ok(last) => {
-                count += last;
-                return Ok(count);
             }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Whether the kernel met a breakpoint that it had already taken away: on two processors QEMU 7.2's emulation may keep
-/// code that the kernel patched, and a real processor does not.
-fn emulator_erred(console: &Path) -> bool {
-    accelerator() == Accelerator::Software && fs::read(console).is_ok_and(|text| contains(&text, b"Oops: int3"))
+/// Where the kernel met a breakpoint that it had already taken away: on two processors QEMU 7.2's emulation may keep code
+/// that the kernel patched, and a real processor does not.
+fn emulator_erred(console: &Path) -> Option<String> {
+    if accelerator() == Accelerator::Kvm {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&fs::read(console).ok()?).into_owned();
+    let (_, after) = text.split_once("Oops: int3")?;
+    let place = after.lines().find_map(|line| line.split_once("RIP: "));
+    Some(place.map_or("the console does not say where", |(_, place)| place.trim()).to_owned())
 }
 
 fn once(

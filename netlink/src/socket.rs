@@ -9,8 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN,
-    NetlinkBuffer, NetlinkMessage, NlasIterator,
+    DecodeError, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkMessage, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_ROUTE};
@@ -30,11 +30,8 @@ const DATAGRAM: usize = 64 << 10;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a dump is read again when the list changed under it.
 const TRIES: u32 = 16;
-/// `NLM_F_DUMP_INTR` (`include/uapi/linux/netlink.h`).
-const DUMP_INTR: u16 = 0x10;
-/// `NLM_F_ACK_TLVS`: attributes follow the acknowledgement.
-const ACK_TLVS: u16 = 0x200;
-/// Where they follow: behind the error and the header of the request, since `NETLINK_CAP_ACK` leaves out its body.
+/// Where the attributes of an acknowledgement are: behind the error and the header of the request, since `NETLINK_CAP_ACK`
+/// leaves out its body.
 const ACK_TLVS_AT: usize = 4 + 16;
 /// `NLMSGERR_ATTR_MSG`.
 const ATTRIBUTE_TEXT: u16 = 1;
@@ -186,7 +183,7 @@ impl Socket {
                 if reply.sequence_number() != self.sequence {
                     continue;
                 }
-                whole &= reply.flags() & DUMP_INTR == 0;
+                whole &= reply.flags() & NLM_F_DUMP_INTR == 0;
                 match reply.message_type() {
                     NLMSG_NOOP => {}
                     NLMSG_OVERRUN => return Err(Error::Overrun),
@@ -259,7 +256,7 @@ fn acknowledged(reply: &NetlinkBuffer<&[u8]>) -> Result<(), Refused> {
     if code == 0 {
         return Ok(());
     }
-    let attributes = if reply.flags() & ACK_TLVS == 0 { None } else { payload.get(ACK_TLVS_AT..) };
+    let attributes = if reply.flags() & NLM_F_ACK_TLVS == 0 { None } else { payload.get(ACK_TLVS_AT..) };
     let text = NlasIterator::new(attributes.unwrap_or_default())
         .map_while(Result::ok)
         .find(|attribute| attribute.kind() == ATTRIBUTE_TEXT)
@@ -289,7 +286,7 @@ mod tests {
         payload.extend(u16::try_from(4 + text.len()).unwrap().to_ne_bytes());
         payload.extend(ATTRIBUTE_TEXT.to_ne_bytes());
         payload.extend(text);
-        let bytes = reply(NLMSG_ERROR, ACK_TLVS, &payload);
+        let bytes = reply(NLMSG_ERROR, NLM_F_ACK_TLVS, &payload);
         let refused = acknowledged(&NetlinkBuffer::new_checked(&bytes[..]).unwrap()).unwrap_err();
         assert_eq!(refused.errno, libc::EEXIST);
         assert_eq!(refused.to_string(), "File exists (os error 17): 8021q: VLAN device already exists");

@@ -36,7 +36,7 @@ pub enum Error {
         text: String,
     },
     /// The kernel's list of tables is not to be had.
-    #[error("cannot list the tables of nftables by netlink")]
+    #[error("cannot list the tables of nftables by netlink; the service needs CAP_NET_ADMIN for it")]
     Tables(#[source] io::Error),
     /// No socket to nf_tables.
     #[error("cannot open a netlink socket ({0}); RestrictAddressFamilies= of the service must allow AF_NETLINK")]

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use netlink_packet_core::{DecodeError, NetlinkBuffer, NlasIterator};
+use netlink_packet_core::{
+    DecodeError, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator,
+};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use crate::error::Error;
@@ -17,18 +19,10 @@ pub(crate) const SUBSYSTEM: u16 = 10;
 const NEW_TABLE: u16 = 0;
 /// `NFT_MSG_GETTABLE`.
 const GET_TABLE: u16 = 1;
-/// `NFTA_TABLE_NAME`.
-const ATTRIBUTE_NAME: u16 = 1;
+/// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE` and so on: in every object the first attribute.
+const ATTRIBUTE_TABLE: u16 = 1;
 /// `NFTA_TABLE_FLAGS`.
 const ATTRIBUTE_FLAGS: u16 = 2;
-/// `NLM_F_REQUEST | NLM_F_DUMP` (`include/uapi/linux/netlink.h`).
-const REQUEST_DUMP: u16 = 0x1 | 0x300;
-/// `NLM_F_DUMP_INTR`: the list changed while it was read.
-const DUMP_INTR: u16 = 0x10;
-/// `NLMSG_ERROR`.
-const ERROR: u16 = 2;
-/// `NLMSG_DONE`.
-const DONE: u16 = 3;
 /// `struct nlmsghdr`.
 const NETLINK_HEADER: u32 = 16;
 /// `struct nfgenmsg`, before the attributes: its first byte is the family.
@@ -94,7 +88,7 @@ impl Tables {
 fn request() -> Vec<u8> {
     let mut request = (NETLINK_HEADER + 4).to_ne_bytes().to_vec();
     request.extend((SUBSYSTEM << 8 | GET_TABLE).to_ne_bytes());
-    request.extend(REQUEST_DUMP.to_ne_bytes());
+    request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     // Sequence number, port, and `struct nfgenmsg` of every family.
     request.extend([0; 12]);
     request
@@ -106,14 +100,14 @@ fn read(datagram: &[u8], tables: &mut Vec<Table>, whole: &mut bool) -> io::Resul
     for message in messages(datagram) {
         let message = message.map_err(|error| unreadable(error.to_string()))?;
         let payload = message.payload();
-        *whole &= message.flags() & DUMP_INTR == 0;
+        *whole &= message.flags() & NLM_F_DUMP_INTR == 0;
         match message.message_type() {
-            DONE | ERROR => {
+            NLMSG_DONE | NLMSG_ERROR => {
                 let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
                 return if code < 0 { Err(io::Error::from_raw_os_error(-code)) } else { Ok(true) };
             }
             kind if kind == SUBSYSTEM << 8 | NEW_TABLE => {
-                let (family, name) = (payload.first().copied(), attribute(payload, ATTRIBUTE_NAME).map(name));
+                let (family, name) = (payload.first().copied(), table_name(payload));
                 let flags = attribute(payload, ATTRIBUTE_FLAGS).and_then(|value| value.first_chunk().copied());
                 let (Some(family), Some(name), Some(flags)) = (family, name, flags) else {
                     return Err(unreadable("a table lacks its name or its flags".to_owned()));
@@ -156,9 +150,10 @@ pub(crate) fn attribute(payload: &[u8], kind: u16) -> Option<Vec<u8>> {
     attributes.find(|attribute| attribute.kind() == kind).map(|attribute| attribute.value().to_vec())
 }
 
-/// A name without the NUL byte that ends it.
-pub(crate) fn name(value: Vec<u8>) -> Vec<u8> {
-    value.strip_suffix(b"\0").map(<[u8]>::to_vec).unwrap_or(value)
+/// The name of the table that an object is, or is in.
+pub(crate) fn table_name(payload: &[u8]) -> Option<Vec<u8>> {
+    let name = attribute(payload, ATTRIBUTE_TABLE)?;
+    Some(name.strip_suffix(b"\0").map(<[u8]>::to_vec).unwrap_or(name))
 }
 
 #[cfg(test)]
@@ -195,13 +190,13 @@ pub(crate) mod tests {
     }
 
     fn table(name: &[u8], flags: u32) -> Vec<u8> {
-        message(NEW_TABLE, &[(ATTRIBUTE_NAME, name), (ATTRIBUTE_FLAGS, &flags.to_be_bytes())])
+        message(NEW_TABLE, &[(ATTRIBUTE_TABLE, name), (ATTRIBUTE_FLAGS, &flags.to_be_bytes())])
     }
 
     #[test]
     fn tables_are_read_by_family_name_and_flags_until_the_end_of_the_list() {
         let first = [table(b"bulkhead\0", 6), table(b"other\0", 0x8000_0001)].concat();
-        let (tables, whole, last) = listed(&[first.clone(), raw(DONE, 2, &[0; 4])]).unwrap();
+        let (tables, whole, last) = listed(&[first.clone(), raw(NLMSG_DONE, 2, &[0; 4])]).unwrap();
         assert!(whole && last && !listed(&[first]).unwrap().2);
         assert!(tables[0].is(Family::Bridge, "bulkhead") && !tables[0].is(Family::Inet, "bulkhead"));
         assert_eq!(tables[0].flags, ["owner", "persist"].map(str::to_owned).into());
@@ -210,14 +205,17 @@ pub(crate) mod tests {
 
     #[test]
     fn a_list_that_changed_meanwhile_is_not_whole() {
-        let torn = raw(SUBSYSTEM << 8 | NEW_TABLE, DUMP_INTR, &table(b"x\0", 0)[16..]);
-        assert!(!listed(&[torn, raw(DONE, 2, &[0; 4])]).unwrap().1);
+        let torn = raw(SUBSYSTEM << 8 | NEW_TABLE, NLM_F_DUMP_INTR, &table(b"x\0", 0)[16..]);
+        assert!(!listed(&[torn, raw(NLMSG_DONE, 2, &[0; 4])]).unwrap().1);
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error_and_so_is_what_the_kernel_refuses() {
-        assert_eq!(listed(&[raw(ERROR, 0, &(-1_i32).to_ne_bytes())]).unwrap_err().raw_os_error(), Some(libc::EPERM));
-        for broken in [vec![1, 2, 3], message(NEW_TABLE, &[]), message(NEW_TABLE, &[(ATTRIBUTE_NAME, b"x\0")])] {
+        assert_eq!(
+            listed(&[raw(NLMSG_ERROR, 0, &(-1_i32).to_ne_bytes())]).unwrap_err().raw_os_error(),
+            Some(libc::EPERM)
+        );
+        for broken in [vec![1, 2, 3], message(NEW_TABLE, &[]), message(NEW_TABLE, &[(ATTRIBUTE_TABLE, b"x\0")])] {
             assert_eq!(listed(&[broken]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }

@@ -5,7 +5,7 @@ mod decode;
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::model::{Found, LOCKDOWN_TABLE, Observed, TABLE};
+use crate::model::{Counter, Found, LOCKDOWN_TABLE, Observed, TABLE};
 use crate::ruleset::Ruleset;
 use crate::table::Family;
 use crate::wire;
@@ -22,24 +22,24 @@ impl Ruleset {
         let mut counters = Vec::new();
         for family in [Family::Bridge, Family::Inet] {
             let Some(table) = there(family, TABLE) else { continue };
-            let mut found = Found::default();
             // One with other flags is made anew, whatever is in it, and must not be listed: see `nfnetlink`.
-            if wire::has_our_flags(&table.flags, self.holdable) {
-                let what = "list our table";
-                let text = self.run(what, wire::list_table(family, TABLE)).await?;
-                let text = text.map_err(|text| Error::Refused { what, text: text.trim().to_owned() })?;
-                let counted;
-                (found, counted) = decode::table(&text)?;
-                counters.extend(counted);
-            }
-            found.flags.clone_from(&table.flags);
-            tables.insert(family.as_str(), found);
+            let listed = wire::has_our_flags(&table.flags, self.holdable);
+            let (found, counted) = if listed { self.list(family).await? } else { Default::default() };
+            counters.extend(counted);
+            tables.insert(family.as_str(), Found { flags: table.flags.clone(), ..found });
         }
         let owned = tables.len() == 2 && tables.values().all(|found| found.flags.contains("owner"));
         let lockdown = there(Family::Bridge, LOCKDOWN_TABLE).is_some();
         // Once claimed they are this context's until it ends or they are gone: nobody else can take them, nor let them go.
         self.claimed = owned && (self.claimed || self.is_ours().await?);
         Ok(Observed { counters, held: self.claimed, holdable: self.holdable, lockdown, tables })
+    }
+
+    /// What is in our table of that family, and what its counters say.
+    async fn list(&self, family: Family) -> Result<(Found, Vec<Counter>), Error> {
+        let what = "list our table";
+        let listed = self.run(what, wire::list_table(family, TABLE)).await?;
+        decode::table(&listed.map_err(|text| Error::Refused { what, text: text.trim().to_owned() })?)
     }
 
     /// Whether the owner of both tables is this context: what is listed does not say who. The kernel refuses a claim on what

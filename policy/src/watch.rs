@@ -8,15 +8,13 @@ use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_N
 
 use crate::error::Error;
 use crate::model::{LOCKDOWN_TABLE, TABLE};
-use crate::nfnetlink::{self, SUBSYSTEM, attribute};
+use crate::nfnetlink::{SUBSYSTEM, attribute, messages, table_name};
 use crate::sys::force_receive_buffer;
 
 /// `NFNLGRP_NFTABLES` (`include/uapi/linux/netfilter/nfnetlink.h`).
 const GROUP: u32 = 7;
 /// `NFT_MSG_NEWGEN`: the end of each transaction, with the thread that committed it.
 const NEW_GENERATION: u16 = 15;
-/// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE` and so on: in every object the first attribute.
-const ATTRIBUTE_TABLE: u16 = 1;
 /// `NFTA_GEN_PROC_PID`.
 const ATTRIBUTE_THREAD: u16 = 2;
 const DATAGRAM: usize = 64 << 10;
@@ -86,15 +84,15 @@ impl Watch {
 /// Whether a transaction of somebody else that touches our tables ends in this datagram. What cannot be read is one.
 fn told(bytes: &[u8], touched: &mut bool, ours: impl Fn(u32) -> bool) -> bool {
     let mut wake = false;
-    for event in nfnetlink::messages(bytes) {
+    for event in messages(bytes) {
         let Ok(event) = event else { return true };
         if event.message_type() == SUBSYSTEM << 8 | NEW_GENERATION {
             let thread = attribute(event.payload(), ATTRIBUTE_THREAD).and_then(|value| value.first_chunk().copied());
             wake |= *touched && !thread.is_some_and(|thread| ours(u32::from_be_bytes(thread)));
             *touched = false;
         } else {
-            let table = attribute(event.payload(), ATTRIBUTE_TABLE).map(nfnetlink::name);
-            *touched |= table.is_none_or(|name| name == TABLE.as_bytes() || name == LOCKDOWN_TABLE.as_bytes());
+            *touched |= table_name(event.payload())
+                .is_none_or(|name| name == TABLE.as_bytes() || name == LOCKDOWN_TABLE.as_bytes());
         }
     }
     wake

@@ -90,24 +90,21 @@ pub(crate) fn boot(
     loop {
         tries += 1;
         let mut ended = Ended::default();
-        match once(image, payload, &left, name, words, screen, &mut ended) {
+        let died = match once(image, payload, &left, name, words, screen, &mut ended) {
             Ok(last) => {
                 count += last;
                 return Ok(count);
             }
-            Err(Error::Died { what, console, tail }) => {
-                let Some(place) = emulator_erred(&console).filter(|_| tries < TRIES) else {
-                    return Err(Error::Died { what, console, tail });
-                };
-                println!(
-                    "{} {name}: QEMU ran code that the kernel had replaced ({place}); on with the rest",
-                    image.suite
-                );
-                left = ended.left(&left);
-                count += ended.count;
-            }
-            Err(error) => return Err(error),
-        }
+            Err(error) => error,
+        };
+        let place = match &died {
+            Error::Died { console, .. } if tries < TRIES => emulator_erred(console),
+            _ => None,
+        };
+        let Some(place) = place else { return Err(died) };
+        println!("{} {name}: QEMU ran code that the kernel had replaced ({place}); on with the rest", image.suite);
+        left = ended.left(&left);
+        count += ended.count;
     }
 }
 

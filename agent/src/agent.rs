@@ -9,6 +9,7 @@ mod told;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bulkhead_api::{Done, Ended, Phase};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -16,7 +17,6 @@ use crate::generations::{Generation, Generations};
 use crate::manifest::{Desired, HostId};
 use crate::reconcile::{Host, Rooms, reconcile};
 use crate::socket::Request;
-use crate::status::{Done, Ended, Phase};
 use crate::watch::{Reason, Wake, Watches};
 pub(crate) use told::Told;
 

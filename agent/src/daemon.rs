@@ -112,7 +112,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
     let io = |what| move |error| Error::Io(what, error);
     let listener = match socket::from_systemd().map_err(io("take the socket from systemd"))? {
         Some(listener) => listener,
-        None => socket::bind(std::path::Path::new(socket::PATH)).map_err(io("open the socket"))?,
+        None => socket::bind(std::path::Path::new(bulkhead_api::PATH)).map_err(io("open the socket"))?,
     };
     let groups = Groups::resolve().map_err(io("look the groups up"))?;
     let id: HostId = std::fs::read_to_string(HostId::PATH).map_err(io("read /etc/machine-id"))?.parse()?;

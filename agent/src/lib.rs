@@ -11,5 +11,5 @@ mod reconcile;
 pub mod resolver;
 mod room;
 pub mod socket;
-pub mod status;
+mod status;
 mod watch;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use bulkhead_api::{Allow, Counter, Guest, GuestState, Limits, Nic, Owner, Segment, State, Trunk};
 use bulkhead_netlink::{LinkState, SegmentState, state};
 use bulkhead_policy as policy;
 use bulkhead_sandbox as sandbox;
@@ -12,9 +13,9 @@ use crate::guest::model as guest;
 use crate::manifest::Desired;
 use crate::reconcile::{Host, unfit_bridge};
 use crate::room::unread;
-use crate::status::{Allow, Counter, Guest, GuestState, Limits, Nic, Owner, Segment, State, Trunk};
+use crate::status;
 
-/// The parts of a [`crate::status::Status`] that one turn tells.
+/// The parts of a [`bulkhead_api::Status`] that one turn tells.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) owner: Owner,
@@ -35,7 +36,7 @@ pub(crate) fn seen(desired: &Desired, host: &Host) -> Seen {
     };
     let allow = |allow: &policy::model::Allow| {
         let (packets, bytes) = count(&policy::counter(allow));
-        Allow::of(allow, |bridge| segment_name(desired, bridge), packets, bytes)
+        status::allow(allow, |bridge| segment_name(desired, bridge), packets, bytes)
     };
     let allows: Vec<Allow> = desired.policy.allows.iter().map(allow).collect();
     let named: Vec<String> = desired.policy.allows.iter().map(policy::counter).collect();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bulkhead_api::{Done, Step};
 use bulkhead_netlink::{self as netlink, model::Kind};
 use bulkhead_policy::{self as policy, model::Bridge};
 use bulkhead_sandbox as sandbox;
@@ -13,7 +14,6 @@ use crate::guest;
 use crate::manifest::Desired;
 use crate::resolver::{self, Resolver};
 use crate::room::{Guests, Settled, settle};
-use crate::status::{Done, Step};
 use crate::watch::Watches;
 
 /// The ways to the kernel, systemd and libvirt.

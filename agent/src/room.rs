@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bulkhead_api::{Done, Phase, Step};
 use bulkhead_netlink as netlink;
 use bulkhead_policy as policy;
 use bulkhead_sandbox as sandbox;
@@ -9,7 +10,6 @@ use bulkhead_types::{Cause, Notice, Object, Outcome, Plan, Report, Step as _, ch
 
 use crate::guest;
 use crate::resolver;
-use crate::status::{Done, Phase, Step};
 
 /// How often a room is planned in one turn. Two are the rule: one that writes, one that is empty.
 const ROUNDS: usize = 4;

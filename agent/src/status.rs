@@ -1,347 +1,61 @@
-//! What the agent knows of its host, as one value: the daemon publishes it, the socket sends it, the command draws it.
-//!
-//! This is the wire form of `io.bulkhead.Agent.Status` too, and therefore flat: names, numbers and lists. The interface
-//! file `socket/io.bulkhead.Agent.varlink` says the same in varlink's words, and a test compares the two. Times are
-//! microseconds; a field that is `None` is left out of the reply.
+//! An allow of the policy room, in the words of the manifest.
 
-mod allow;
-
-use std::net::IpAddr;
-
-use bulkhead_types::{GuestName, IfName, Mac, Notice, Object, Outcome, VlanId};
+use bulkhead_api::Allow;
+use bulkhead_policy::model as policy;
+use bulkhead_types::IfName;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
-/// Everything there is to say about the host, at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The daemon's version.
-    pub version: String,
-    /// Policy verified by a dump, and the links of every trunk that is present verified.
-    pub ready: bool,
-    /// What was applied, and what waits to be.
-    pub manifest: Manifest,
-    /// When each phase was first done, in the order of the phases.
-    pub phases: Vec<PhaseTimes>,
-    /// How the ruleset is held against others.
-    pub policy_owner: Owner,
-    /// Trunk ports.
-    pub trunks: Vec<Trunk>,
-    /// Segments, in the manifest's order.
-    pub segments: Vec<Segment>,
-    /// Guests, by name.
-    pub guests: Vec<Guest>,
-    /// Who may talk to whom, in the manifest's order.
-    pub allows: Vec<Allow>,
-    /// The ruleset's other named counters.
-    pub counters: Vec<Counter>,
-    /// What a person should know and no step mends.
-    pub notices: Vec<Notice>,
-    /// The last plan that was not empty, and how each of its steps ended.
-    pub report: Vec<Done>,
-    /// The last wakes of the loop that had something to mend, oldest first.
-    pub wakes: Vec<Wake>,
+/// An allow with what it has counted. `segment` names the segment of a bridge.
+pub(crate) fn allow(allow: &policy::Allow, segment: impl Fn(&IfName) -> String, packets: u64, bytes: u64) -> Allow {
+    let endpoint = |end: &policy::Endpoint| match end {
+        policy::Endpoint::Guest(name) => format!("guest.{name}"),
+        policy::Endpoint::Segment(bridge) => format!("segment.{}", segment(bridge)),
+        policy::Endpoint::Outside(bridge) => format!("outside.{}", segment(bridge)),
+        policy::Endpoint::Host => "host".to_owned(),
+    };
+    Allow { from: endpoint(&allow.from), to: endpoint(&allow.to), what: what(allow), packets, bytes }
 }
 
-/// Which manifest the host follows.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Number of the applied generation; `None` before the first apply.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generation: Option<u64>,
-    /// SHA-256 of the applied text, in hex.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-    /// When it was applied, in microseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub applied_at_us: Option<u64>,
-    /// Whether the files differ from what is applied; `bulkhead apply` applies them.
-    pub pending: bool,
-    /// Why the files cannot be applied as they are; empty when they can.
-    pub errors: Vec<Problem>,
+fn what(allow: &policy::Allow) -> String {
+    let ports = |protocol: &str, ranges: &[std::ops::RangeInclusive<u16>]| {
+        let list = ranges.iter().map(|r| match (r.start(), r.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        });
+        (!ranges.is_empty()).then(|| format!("{protocol} {}", list.collect::<Vec<_>>().join(", ")))
+    };
+    let nets = |word: &str, nets: &[IpNet]| {
+        let list = nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        (!nets.is_empty()).then(|| format!(" {word} {list}"))
+    };
+    let traffic = &allow.what;
+    let icmp = (!traffic.icmp.is_empty()).then(|| format!("icmp {}", traffic.icmp.join(", ")));
+    let any = traffic.any.then(|| "any".to_owned());
+    let kinds = [any, ports("tcp", &traffic.tcp), ports("udp", &traffic.udp), icmp];
+    let mut text = kinds.into_iter().flatten().collect::<Vec<_>>().join(" + ");
+    text.extend([nets("from", &allow.from_net), nets("to", &allow.to_net)].into_iter().flatten());
+    text
 }
 
-/// One error of the manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// The file, by its whole path.
-    pub file: String,
-    /// Line, from 1.
-    pub line: u64,
-    /// Column in characters, from 1.
-    pub column: u64,
-    /// What is wrong.
-    pub message: String,
-    /// What to write instead.
-    pub help: Vec<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The phases of a reconcile, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// The nftables ruleset.
-    Policy,
-    /// VLANs, bridges, addresses, routes.
-    Links,
-    /// Slices of guests.
-    Limits,
-    /// Pools, libvirt networks, domains.
-    Guests,
-}
-
-impl Phase {
-    /// Its name for people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Links => "links",
-            Self::Limits => "limits",
-            Self::Guests => "guests",
-        }
-    }
-}
-
-/// When a phase was first verified. Both `None`: not yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhaseTimes {
-    /// Which phase.
-    pub phase: Phase,
-    /// Microseconds since the daemon started.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since_start_us: Option<u64>,
-    /// Microseconds since the kernel started (`CLOCK_BOOTTIME`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since_boot_us: Option<u64>,
-}
-
-/// How the ruleset is kept as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Owner {
-    /// The kernel lets nobody else change it (table flags `owner` and `persist`, Linux 6.9).
-    Held,
-    /// Anybody with `CAP_NET_ADMIN` can change it; the kernel's event brings it back.
-    #[default]
-    RepairedByEvent,
-}
-
-/// Whether a link is as the manifest says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// As the manifest says.
-    Ready,
-    /// Waits for something that may come by itself.
-    Pending,
-    /// A step of it failed, or somebody else's object is in its place.
-    Failed,
-}
-
-/// A trunk port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trunk {
-    /// The interface.
-    pub name: IfName,
-    /// Present and up, or not.
-    pub state: State,
-    /// Why it is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-/// A segment: a VLAN of a trunk, bridged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
-    /// Its name in the manifest.
-    pub name: String,
-    /// The port that carries the tag.
-    pub trunk: IfName,
-    /// The 802.1Q tag.
-    pub vlan: VlanId,
-    /// The VLAN link.
-    pub vlan_link: IfName,
-    /// The bridge.
-    pub bridge: IfName,
-    /// The host's own addresses; empty when the host is invisible here.
-    pub addresses: Vec<IpNet>,
-    /// The host's default gateways.
-    pub gateways: Vec<IpAddr>,
-    /// As the manifest says, or not.
-    pub state: State,
-    /// Why it is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-/// What a guest is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GuestState {
-    /// Its QEMU runs.
-    Running,
-    /// Its QEMU runs and its CPUs do not.
-    Paused,
-    /// Defined and not running.
-    Stopped,
-    /// Not started, because something it needs is not there.
-    Held,
-    /// Asked to shut down, and still running.
-    Stopping,
-    /// libvirt does not answer, or does not know it.
-    Unknown,
-}
-
-/// A guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guest {
-    /// Its name.
-    pub name: GuestName,
-    /// What it is doing.
-    pub state: GuestState,
-    /// Why it is not running although the manifest says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// CPUs at start.
-    pub vcpus: u32,
-    /// RAM in bytes.
-    pub memory: u64,
-    /// The limits that really bound it: the least along its cgroup's path, or its slice's while it does not run.
-    pub limits: Limits,
-    /// Whether KVM runs it; `None` while nothing runs it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accelerated: Option<bool>,
-    /// Its NICs, in the guest's order.
-    pub nics: Vec<Nic>,
-}
-
-/// Limits of a guest. `None` is the kernel's `max`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// `memory.max` in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
-    /// `cpu.max` in microseconds of CPU time a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u64>,
-    /// `pids.max`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pids: Option<u64>,
-}
-
-/// A NIC of a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Nic {
-    /// The segment it is on, which is its name too.
-    pub segment: String,
-    /// Its port on the bridge.
-    pub tap: IfName,
-    /// The only source address of its frames.
-    pub mac: Mac,
-    /// The bridge.
-    pub bridge: IfName,
-    /// The addresses it is pinned to.
-    pub addresses: Vec<IpAddr>,
-    /// Whether it may speak DHCP.
-    pub dhcp: bool,
-}
-
-/// One `[[allow]]`, in words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Allow {
-    /// Who opens the flow, as the manifest writes it: `guest.web`.
-    pub from: String,
-    /// Who is spoken to: `outside.lan`.
-    pub to: String,
-    /// What is let through: `tcp 80, 443`.
-    pub what: String,
-    /// Packets of new flows that it let through.
-    pub packets: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-}
-
-/// A named counter of the ruleset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counter {
-    /// Its name in the ruleset.
-    pub name: String,
-    /// Whether it counts what was dropped.
-    pub dropped: bool,
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-/// A step of a plan, in words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// The phase it belongs to.
-    pub phase: Phase,
-    /// The object it serves.
-    pub object: Object,
-    /// The write itself, in the words of ip, nft, systemd or libvirt.
-    pub text: String,
-}
-
-impl Step {
-    /// A room's step, for the wire.
-    pub fn of<S: bulkhead_types::Step>(phase: Phase, step: &S) -> Self {
-        Self { phase, object: step.object(), text: step.to_string() }
-    }
-}
-
-/// How a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// Acknowledged.
-    Done,
-    /// Refused.
-    Failed,
-    /// Not tried.
-    Skipped,
-}
-
-/// A step that was tried or skipped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
-    /// The phase it belongs to.
-    pub phase: Phase,
-    /// The object it serves.
-    pub object: Object,
-    /// The write itself.
-    pub text: String,
-    /// How it ended.
-    pub outcome: Ended,
-    /// Why it failed or was skipped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-impl Done {
-    /// A room's step and its end, for the wire.
-    pub fn of<S: bulkhead_types::Step>(phase: Phase, step: &S, outcome: &Outcome) -> Self {
-        let (ended, why) = match outcome {
-            Outcome::Done => (Ended::Done, None),
-            Outcome::Failed(why) => (Ended::Failed, Some(why.clone())),
-            Outcome::Skipped(why) => (Ended::Skipped, Some(why.clone())),
+    #[test]
+    fn an_allow_reads_as_the_manifest_writes_it() {
+        let allow = policy::Allow {
+            from: policy::Endpoint::Guest("web".parse().unwrap()),
+            to: policy::Endpoint::Outside("br20".parse().unwrap()),
+            from_net: Vec::new(),
+            to_net: vec!["10.0.0.0/8".parse().unwrap()],
+            what: policy::Traffic {
+                tcp: vec![80..=80, 8000..=8010],
+                icmp: vec!["echo-request".to_owned()],
+                ..policy::Traffic::default()
+            },
         };
-        Self { phase, object: step.object(), text: step.to_string(), outcome: ended, why }
+        let words = super::allow(&allow, |_| "lan".to_owned(), 3, 180);
+        assert_eq!((words.from.as_str(), words.to.as_str()), ("guest.web", "outside.lan"));
+        assert_eq!(words.what, "tcp 80, 8000-8010 + icmp echo-request to 10.0.0.0/8");
     }
-}
-
-/// One turn of the loop: what woke it, and what it had to mend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wake {
-    /// The source that woke it: `start`, `links`, `ruleset`, `slices`, `domains`, `files`, `timer` or `request`.
-    pub reason: String,
-    /// When, in microseconds since 1970.
-    pub at_us: u64,
-    /// From the wake to the verified host, in microseconds.
-    pub latency_us: u64,
-    /// The steps that mended the host.
-    pub repairs: Vec<String>,
 }

@@ -1,9 +1,10 @@
 //! What the daemon follows when it starts.
 
+use bulkhead_api::ManifestInvalid;
+
 use super::Agent;
 use super::load::Files;
 use crate::generations::{Error, Followed, Generation};
-use crate::socket::ManifestInvalid;
 
 impl Agent {
     /// Chooses what to follow: after a boot the files, or the last generation if they cannot be applied; after a restart of the

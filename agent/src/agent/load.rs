@@ -1,12 +1,11 @@
 //! The manifest's files, and what is to be followed of them.
 
+use bulkhead_api::{ManifestInvalid, Problem};
 use bulkhead_policy::lockdown;
 
 use super::{Agent, Followed};
 use crate::generations::{self, Generation};
 use crate::manifest::{self, Manifest, ReadError, Source};
-use crate::socket::ManifestInvalid;
-use crate::status::Problem;
 
 /// The manifest's files as they are now.
 pub(super) enum Files {
@@ -28,7 +27,7 @@ impl Agent {
         };
         match manifest::parse(&sources) {
             Ok(manifest) => Files::Right(Box::new(manifest)),
-            Err(problems) => Files::Wrong(ManifestInvalid::of(&problems)),
+            Err(problems) => Files::Wrong(ManifestInvalid::from(&problems)),
         }
     }
 
@@ -69,7 +68,7 @@ impl Agent {
     pub(super) fn parse(&self, generation: &Generation) -> Result<Manifest, ManifestInvalid> {
         let path = format!("generation {}", generation.number).into();
         let source = Source { path, text: generation.text.clone() };
-        manifest::parse(&[source]).map_err(|problems| ManifestInvalid::of(&problems))
+        manifest::parse(&[source]).map_err(|problems| ManifestInvalid::from(&problems))
     }
 
     fn unreadable(&self, error: &ReadError) -> ManifestInvalid {

@@ -1,5 +1,6 @@
 //! What the socket asks.
 
+use bulkhead_api::{ApplyFailed, Done, Ended, Plan, Summary};
 use bulkhead_types::chain;
 use tokio::time::Instant;
 
@@ -11,8 +12,7 @@ use crate::publish::notices;
 use crate::reconcile::{Host, hindered, walls};
 use crate::resolver;
 use crate::room::{Guests, foresee, unread};
-use crate::socket::{ApplyFailed, Plan, Refusal, Request, Summary};
-use crate::status::{Done, Ended};
+use crate::socket::{Refusal, Request};
 use crate::watch::{Reason, Wake};
 
 impl Agent {

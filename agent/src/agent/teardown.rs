@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bulkhead_api::{ApplyFailed, Done, Summary};
 use bulkhead_types::chain;
 use tokio::time::{Instant, sleep};
 
@@ -12,8 +13,7 @@ use crate::manifest::Desired;
 use crate::reconcile::Host;
 use crate::resolver;
 use crate::room::{Guests, settle};
-use crate::socket::{ApplyFailed, Refusal, Summary};
-use crate::status::Done;
+use crate::socket::Refusal;
 
 /// How often a guest that shuts down is looked at.
 const LOOK: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bulkhead_api::{Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,7 +12,6 @@ use super::{Followed, Ran};
 use crate::generations::{Generation, microseconds};
 use crate::publish::seen;
 use crate::reconcile::Host;
-use crate::status::{Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken};
 use crate::watch::Wake;
 
 /// Repairs that are remembered.

@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use bulkhead_api::{ApplyFailed, Client, Done, Ended, Phase, Summary, client};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::{Client, Screen, paint, plan, words};
-use crate::socket::{ApplyFailed, Summary};
-use crate::status::{Done, Ended, Phase};
+use super::{Screen, paint, plan, words};
 
 /// Make the host as the manifest says; with --json, one JSON object a line
 #[derive(Debug, clap::Args)]
@@ -54,7 +53,7 @@ pub(super) fn work(
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => {
-            if let (false, Failure::Refused { parameters, .. }) = (screen.json, &failure)
+            if let (false, Failure::Daemon(client::Error::Refused { parameters, .. })) = (screen.json, &failure)
                 && let Ok(ApplyFailed { summary, .. }) = words::typed(parameters)
             {
                 show(screen, parameters, || Ok(account(&summary)))?;
@@ -129,7 +128,7 @@ fn account(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Step;
+    use bulkhead_api::Step;
     use bulkhead_types::Object;
 
     #[test]

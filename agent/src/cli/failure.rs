@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bulkhead_api::client::Error;
+use bulkhead_api::{ADMIN_GROUP, ApplyFailed, INTERFACE, ManifestInvalid, OBSERVE_GROUP, Why};
 use serde_json::{Value, json};
 
 use super::words;
-use crate::socket::{ADMIN_GROUP, ApplyFailed, INTERFACE, ManifestInvalid, OBSERVE_GROUP, Why};
 
 /// The host or the manifest is not as it should be.
 pub(super) const NOT_SO: u8 = 1;
@@ -20,20 +20,18 @@ const NOT_PERMITTED: u8 = 4;
 /// Why a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Nobody answers at the socket.
-    Unreachable(PathBuf, io::Error),
-    /// The daemon closed the connection unread, or the socket's directory is closed to the caller.
-    NotPermitted(PathBuf),
-    /// The daemon answered with an error.
-    Refused { error: String, parameters: Value },
-    /// What came is not what the interface says.
-    Reply(String),
-    /// The connection broke while an answer was awaited.
-    Broken(io::Error),
+    /// The daemon did not answer, or answered with an error.
+    Daemon(Error),
     /// Used in a way that does not work; the text says which way does.
     Usage(String),
     /// Standard output failed.
     Output(io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Daemon(error)
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -50,15 +48,15 @@ impl Failure {
 
     pub(super) fn exit(&self) -> ExitCode {
         let code = match self {
-            Self::Unreachable(..) | Self::Broken(_) => UNREACHABLE,
-            Self::NotPermitted(_) => NOT_PERMITTED,
-            Self::Refused { error, .. } => match own(error) {
+            Self::Daemon(Error::Unreachable(..) | Error::Broken(_)) => UNREACHABLE,
+            Self::Daemon(Error::NotPermitted(_)) => NOT_PERMITTED,
+            Self::Daemon(Error::Refused { error, .. }) => match own(error) {
                 Some("PermissionDenied") => NOT_PERMITTED,
                 Some("Busy") => UNREACHABLE,
                 Some("ManifestInvalid" | "ApplyFailed") => NOT_SO,
                 _ => USAGE,
             },
-            Self::Reply(_) | Self::Usage(_) | Self::Output(_) => USAGE,
+            Self::Daemon(Error::Reply(_)) | Self::Usage(_) | Self::Output(_) => USAGE,
         };
         ExitCode::from(code)
     }
@@ -66,7 +64,9 @@ impl Failure {
     /// The daemon's own words, for `--json`.
     pub(super) fn as_json(&self) -> Option<Value> {
         match self {
-            Self::Refused { error, parameters } => Some(json!({ "error": error, "parameters": parameters })),
+            Self::Daemon(Error::Refused { error, parameters }) => {
+                Some(json!({ "error": error, "parameters": parameters }))
+            }
             _ => None,
         }
     }
@@ -80,31 +80,37 @@ fn own(error: &str) -> Option<&str> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(path, error) => write!(
-                f,
-                "cannot reach the daemon at {}: {error}\n  is it running? systemctl status bulkheadd.service bulkheadd.socket",
-                path.display()
-            ),
-            Self::NotPermitted(path) => write!(
-                f,
-                "the daemon at {} does not serve you\n  it serves root and members of group {ADMIN_GROUP}, and to look only, \
-                 members of group {OBSERVE_GROUP}\n  use sudo, or join one: sudo usermod -aG {OBSERVE_GROUP} YOU, and log in \
-                 again",
-                path.display()
-            ),
-            Self::Refused { error, parameters } => refused(f, error, parameters),
-            Self::Reply(why) => write!(
-                f,
-                "the daemon answered what this command does not understand: {why}\n  are both of one version? bulkhead \
-                 --version; systemctl restart bulkheadd"
-            ),
-            Self::Broken(error) => write!(
-                f,
-                "the connection to the daemon broke before it had answered: {error}\n  see journalctl -u bulkheadd"
-            ),
+            Self::Daemon(error) => daemon(f, error),
             Self::Usage(text) => f.write_str(text),
             Self::Output(error) => write!(f, "write the output: {error}"),
         }
+    }
+}
+
+fn daemon(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
+    match error {
+        Error::Unreachable(path, error) => write!(
+            f,
+            "cannot reach the daemon at {}: {error}\n  is it running? systemctl status bulkheadd.service bulkheadd.socket",
+            path.display()
+        ),
+        Error::NotPermitted(path) => write!(
+            f,
+            "the daemon at {} does not serve you\n  it serves root and members of group {ADMIN_GROUP}, and to look only, \
+             members of group {OBSERVE_GROUP}\n  use sudo, or join one: sudo usermod -aG {OBSERVE_GROUP} YOU, and log in \
+             again",
+            path.display()
+        ),
+        Error::Refused { error, parameters } => refused(f, error, parameters),
+        Error::Reply(why) => write!(
+            f,
+            "the daemon answered what this command does not understand: {why}\n  are both of one version? bulkhead \
+             --version; systemctl restart bulkheadd"
+        ),
+        Error::Broken(error) => write!(
+            f,
+            "the connection to the daemon broke before it had answered: {error}\n  see journalctl -u bulkheadd"
+        ),
     }
 }
 

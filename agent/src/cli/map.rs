@@ -5,13 +5,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use bulkhead_api::{Allow, Client, Guest, GuestState, Nic, Segment, State, Status};
 use bulkhead_types::IfName;
 use serde_json::json;
 
 use super::failure::Failure;
 use super::words::{COLUMNS, cut, traffic, wrap};
-use super::{Client, Screen, paint, words};
-use crate::status::{Allow, Guest, GuestState, Nic, Segment, State, Status};
+use super::{Screen, paint, words};
 
 /// Characters inside of a segment's box: the rail, the frame and its spaces take the rest.
 const INNER: usize = COLUMNS - 8;

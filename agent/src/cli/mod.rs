@@ -5,7 +5,6 @@
 
 mod apply;
 pub mod check;
-mod client;
 mod failure;
 mod map;
 mod paint;
@@ -21,10 +20,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bulkhead_api::Client;
 use clap::{Parser, Subcommand};
 
-use crate::socket;
-use client::Client;
 use failure::Failure;
 use paint::Paint;
 
@@ -48,7 +46,7 @@ pub struct Cli {
     #[arg(long, global = true)]
     json: bool,
     /// The daemon's socket
-    #[arg(long, global = true, value_name = "PATH", default_value = socket::PATH)]
+    #[arg(long, global = true, value_name = "PATH", default_value = bulkhead_api::PATH)]
     socket: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -117,7 +115,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
-    let connect = || Client::connect(&cli.socket);
+    let connect = || Client::connect(&cli.socket).map_err(Failure::from);
     match &cli.command {
         Command::Check(args) => Ok(check::run(args, screen.json, screen.out, screen.paint.colors())?),
         Command::Schema(args) => Ok(schema::run(args, screen.json, screen.out, screen.paint.colors())?),

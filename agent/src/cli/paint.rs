@@ -1,6 +1,6 @@
 //! Colour, and the signs that carry it. Text is laid out without colour and painted afterwards, so that no width counts it.
 
-use crate::status::{Ended, GuestState, State};
+use bulkhead_api::{Ended, GuestState, State};
 use bulkhead_types::Cause;
 
 const GREEN: &str = "\x1b[32m";

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use bulkhead_api::{Client, Phase, Plan, Step};
+use bulkhead_types::Notice;
 use serde_json::json;
 
 use super::failure::{Failure, NOT_SO};
-use super::{Client, Screen, paint, words};
-use crate::socket::Plan;
-use crate::status::{Phase, Step};
-use bulkhead_types::Notice;
+use super::{Screen, paint, words};
 
 /// Show what an apply would write; exit status 1 when that is anything
 #[derive(Debug, clap::Args)]

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bulkhead_api::{Client, Counter, Ended, Guest, Owner, PhaseTimes, Segment, State, Status, Wake};
 use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
 use serde_json::json;
 
 use super::failure::{Failure, NOT_SO};
-use super::{Client, Screen, paint, plan, words};
-use crate::status::{Counter, Ended, Guest, Owner, PhaseTimes, Segment, State, Status, Wake};
+use super::{Screen, paint, plan, words};
 
 /// The map's frames: light lines, round corners.
 const STYLE: TableStyle = TableStyle::new()
@@ -133,7 +133,7 @@ fn guests(guests: &[Guest]) -> String {
         let (sign, word) = paint::guest(guest.state);
         let emulated = if guest.accelerated == Some(false) { ", no KVM" } else { "" };
         let size = format!("{} CPU, {}", guest.vcpus, words::bytes(guest.memory));
-        let address = |nic: &crate::status::Nic| {
+        let address = |nic: &bulkhead_api::Nic| {
             let addresses = nic.addresses.iter().map(ToString::to_string);
             std::iter::once(nic.segment.clone()).chain(addresses).collect::<Vec<_>>().join(" ")
         };

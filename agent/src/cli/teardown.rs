@@ -3,8 +3,10 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
+use bulkhead_api::Client;
+
 use super::failure::Failure;
-use super::{Client, Screen, apply};
+use super::{Screen, apply};
 
 const WARNING: &str = "\
 This asks Bulkhead's guests to shut down, and removes its links, its ruleset and its slices. The host loses its addresses

@@ -1,5 +1,6 @@
 //! What the pictures are drawn from, and the commands against a served socket.
 
+use bulkhead_api::*;
 use bulkhead_types::{Cause, Notice, Object};
 use clap::{CommandFactory, Parser};
 
@@ -7,8 +8,7 @@ use super::failure::Failure;
 use super::paint::Paint;
 use super::{Cli, Screen};
 use crate::socket::tests::{As, Daemon};
-use crate::socket::{ApplyFailed, Bounds, ManifestInvalid, Plan, Refusal, Request, Summary};
-use crate::status::*;
+use crate::socket::{Bounds, Refusal, Request};
 
 /// The seed's host, two minutes after its manifest was applied, with a second guest and a foreign port.
 pub(super) fn seed() -> Status {
@@ -261,10 +261,10 @@ async fn a_wrong_manifest_is_shown_as_the_daemon_drew_it() {
 
 #[test]
 fn an_observer_who_applies_is_told_what_he_lacks() {
-    let refused = Failure::Refused {
+    let refused = Failure::Daemon(client::Error::Refused {
         error: "io.bulkhead.Agent.PermissionDenied".to_owned(),
         parameters: serde_json::json!({ "why": "Apply is for root" }),
-    };
+    });
     assert_eq!(format!("{:?}", refused.exit()), exit(4));
     assert!(refused.to_string().contains("join group bulkhead"), "{refused}");
     assert_eq!(refused.as_json().unwrap()["error"], "io.bulkhead.Agent.PermissionDenied");

@@ -1,5 +1,6 @@
 //! Numbers and texts as people read them.
 
+use bulkhead_api::client;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -92,7 +93,7 @@ pub(super) fn clean(text: &str) -> String {
 pub(super) fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, Failure> {
     let mut value = value.clone();
     clean_all(&mut value);
-    serde_json::from_value(value).map_err(|error| Failure::Reply(error.to_string()))
+    serde_json::from_value(value).map_err(|error| client::Error::Reply(error.to_string()).into())
 }
 
 fn clean_all(value: &mut Value) {

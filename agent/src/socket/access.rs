@@ -7,11 +7,6 @@ use tokio::net::UnixStream;
 
 use super::sys;
 
-/// Members of this group administer.
-pub const ADMIN_GROUP: &str = "bulkhead";
-/// Members of this group observe.
-pub const OBSERVE_GROUP: &str = "bulkhead-observe";
-
 /// What a peer may do. The greater may what the lesser may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -24,9 +19,9 @@ pub enum Role {
 /// The ids of the two groups. A group that the host does not have lets nobody in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Groups {
-    /// Id of [`ADMIN_GROUP`].
+    /// Id of [`bulkhead_api::ADMIN_GROUP`].
     pub admin: Option<u32>,
-    /// Id of [`OBSERVE_GROUP`].
+    /// Id of [`bulkhead_api::OBSERVE_GROUP`].
     pub observe: Option<u32>,
 }
 

@@ -3,18 +3,15 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use bulkhead_api::{ADMIN_GROUP, DESCRIPTION, Done, INTERFACE, Plan, SERVICE, SERVICE_DESCRIPTION, Summary, Why};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, error::TrySendError};
 use tokio::sync::oneshot;
 use varlink::Reply;
 
-use super::wire::{self, Force, Interface, Nothing, Plan, Summary, Why};
-use super::{ADMIN_GROUP, DESCRIPTION, INTERFACE, Refusal, Request, Role, Service};
-use crate::status::Done;
-
-const SERVICE: &str = "org.varlink.service";
-const SERVICE_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
+use super::wire::{self, Force, Interface, Nothing};
+use super::{Refusal, Request, Role, Service};
 
 /// What a call comes to.
 pub(super) enum Answer {

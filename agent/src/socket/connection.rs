@@ -5,6 +5,7 @@ use std::future::pending;
 use std::io;
 use std::sync::Arc;
 
+use bulkhead_api::Done;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,7 +14,6 @@ use varlink::sansio::{Server, ServerEvent};
 
 use super::call::{self, Answer, Later};
 use super::{Role, Service, wire};
-use crate::status::Done;
 
 /// Bytes of one read. It bounds how many calls can wait in the state machine, which removes each from its buffer by
 /// moving the rest.

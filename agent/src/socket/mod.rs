@@ -17,21 +17,12 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkhead_api::{ApplyFailed, Done, ManifestInvalid, Plan, Status, Summary, Why};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use access::{ADMIN_GROUP, Groups, OBSERVE_GROUP, Role};
+pub use access::{Groups, Role};
 pub use listen::{bind, from_systemd};
 pub use serve::serve;
-pub use wire::{ApplyFailed, ManifestInvalid, Plan, Summary, Why};
-
-use crate::status::{Done, Status};
-
-/// The interface's name.
-pub const INTERFACE: &str = "io.bulkhead.Agent";
-/// The interface in varlink's words, as `org.varlink.service.GetInterfaceDescription` gives it.
-pub const DESCRIPTION: &str = include_str!("io.bulkhead.Agent.varlink");
-/// Where the socket is.
-pub const PATH: &str = "/run/bulkhead/io.bulkhead.Agent";
 
 /// What the socket asks of the reconcile loop. The receiver of an answer may be gone: the work is then done all the same.
 #[derive(Debug)]

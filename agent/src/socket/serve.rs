@@ -4,14 +4,14 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkhead_api::{ADMIN_GROUP, OBSERVE_GROUP, Why};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::access::{self, Peer};
 use super::connection::Connection;
 use super::places::Places;
-use super::wire::{self, Why};
-use super::{ADMIN_GROUP, OBSERVE_GROUP, Service};
+use super::{Service, wire};
 
 /// A moment for descriptors to come back when accept has none (EMFILE); without it the loop would spin.
 const BREATH: Duration = Duration::from_millis(100);

@@ -2,80 +2,22 @@
 
 use std::borrow::Cow;
 
-use bulkhead_types::Notice;
+use bulkhead_api::{INTERFACE, ManifestInvalid, Problem, Why};
 use serde::{Deserialize, Serialize};
 use varlink::Reply;
 
-use super::{INTERFACE, Refusal};
+use super::Refusal;
 use crate::manifest::Problems;
-use crate::status::{Problem, Step};
 
-/// Reply of `Plan`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// What an apply would write, in its order.
-    pub steps: Vec<Step>,
-    /// What no step covers.
-    pub notices: Vec<Notice>,
-}
-
-/// How an apply or a teardown ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// The generation that the host now follows; `None` after a teardown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generation: Option<u64>,
-    /// Steps that were acknowledged.
-    pub done: u64,
-    /// Steps that were refused.
-    pub failed: u64,
-    /// Steps that were not tried.
-    pub skipped: u64,
-    /// Whether a second plan is empty.
-    pub verified: bool,
-    /// What a second plan would still write.
-    pub remaining: Vec<Step>,
-    /// What no step covers.
-    pub notices: Vec<Notice>,
-    /// From the request to the verified host, in microseconds.
-    pub duration_us: u64,
-}
-
-/// Error: the manifest's files cannot be applied.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ManifestInvalid {
-    /// Every error.
-    pub errors: Vec<Problem>,
-    /// The same, drawn with their lines for people.
-    pub drawn: String,
-}
-
-impl ManifestInvalid {
+impl From<&Problems> for ManifestInvalid {
     /// The errors among what is wrong with a manifest; warnings stop nothing.
-    #[must_use]
-    pub fn of(problems: &Problems) -> Self {
+    fn from(problems: &Problems) -> Self {
         // The documented form of `Problems` as JSON has every field of `Problem`, and more.
         let list = serde_json::to_value(problems).unwrap_or_default();
         let errors = list.as_array().into_iter().flatten().filter(|entry| entry["level"] == "error");
         let errors = errors.filter_map(|entry| Problem::deserialize(entry).ok()).collect();
         Self { errors, drawn: problems.render(false) }
     }
-}
-
-/// Error: the work was tried and did not succeed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ApplyFailed {
-    /// In one sentence, with what to do.
-    pub why: String,
-    /// How far it came.
-    pub summary: Summary,
-}
-
-/// Error with nothing but its reason.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Why {
-    /// The reason, in one sentence.
-    pub why: String,
 }
 
 impl Refusal {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bulkhead_api::{Counter, Status};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,7 +10,6 @@ use tokio::sync::mpsc;
 use super::{As, Daemon, call, closed, reply, service};
 use crate::socket::connection::Connection;
 use crate::socket::{Bounds, Role};
-use crate::status::{Counter, Status};
 
 const GET_INFO: &[u8] = b"{\"method\":\"org.varlink.service.GetInfo\"}\0";
 

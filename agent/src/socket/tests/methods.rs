@@ -1,11 +1,10 @@
+use bulkhead_api::{DESCRIPTION, ManifestInvalid, Plan, Problem};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use super::{Daemon, ask, call, closed, reply};
 use crate::manifest;
-use crate::socket::wire::{ManifestInvalid, Plan};
-use crate::socket::{Bounds, DESCRIPTION, Refusal, Request};
-use crate::status::Problem;
+use crate::socket::{Bounds, Refusal, Request};
 
 #[tokio::test]
 async fn the_service_describes_itself() {
@@ -99,7 +98,7 @@ fn the_errors_of_a_manifest_keep_their_places() {
     let path = std::env::temp_dir().join(format!("bulkhead-wrong-{}.toml", std::process::id()));
     std::fs::write(&path, "[segment.lan]\nvlan = 20\ntrunk = \"eth1\"\n").unwrap();
     let problems = manifest::parse(&manifest::read(&path).unwrap()).unwrap_err();
-    let invalid = ManifestInvalid::of(&problems);
+    let invalid = ManifestInvalid::from(&problems);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(invalid.errors.len(), problems.count(manifest::Level::Error));
     assert_eq!((invalid.errors[0].line, invalid.errors[0].file.as_str()), (3, path.to_str().unwrap()));

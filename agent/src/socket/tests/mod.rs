@@ -1,7 +1,6 @@
 //! The service as its callers see it: over real sockets, with a stand-in for the reconcile loop.
 
 mod bounds;
-mod idl;
 mod methods;
 mod streams;
 mod who;
@@ -11,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkhead_api::Status;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{Bounds, Groups, Request, Service, bind, serve, sys};
-use crate::status::Status;
 
 /// A group that no process of the test machine is in.
 const STRANGE_GROUP: u32 = 4_242_424;

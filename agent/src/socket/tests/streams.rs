@@ -1,12 +1,11 @@
 use std::time::Duration;
 
+use bulkhead_api::{Done, Ended, Phase, Summary};
 use bulkhead_types::Object;
 use serde_json::json;
 
 use super::{Daemon, ask, call, reply};
-use crate::socket::wire::Summary;
 use crate::socket::{Bounds, Request};
-use crate::status::{Done, Ended, Phase};
 
 fn step(text: &str) -> Done {
     Done { phase: Phase::Links, object: Object::Policy, text: text.to_owned(), outcome: Ended::Done, why: None }

@@ -1,12 +1,12 @@
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
+use bulkhead_api::Status;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
 use super::{As, Daemon, ask, call, closed, later, reply};
 use crate::socket::Bounds;
-use crate::status::Status;
 
 #[tokio::test]
 async fn a_stranger_is_closed_before_a_byte_is_read() {

@@ -1,13 +1,12 @@
 //! The interface file against the types: each reply has exactly the fields that the file says, of the kinds it says.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at the first surprise, in its functions too
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use bulkhead_api::*;
 use bulkhead_types::{Cause, Notice, Object};
 use serde_json::Value;
-
-use crate::socket::DESCRIPTION;
-use crate::socket::wire::{ApplyFailed, ManifestInvalid, Plan, Summary, Why};
-use crate::status::*;
 
 /// What a name stands for in the file: fields with their types, or the values of an enum.
 enum Shape {
@@ -78,7 +77,7 @@ fn check(shapes: &BTreeMap<String, Shape>, kind: &str, value: &Value, at: &str) 
 }
 
 /// A status in which nothing is left out.
-pub(crate) fn full() -> Status {
+fn full() -> Status {
     let notice =
         Notice { object: Object::Bridge("br20".parse().unwrap()), cause: Cause::Foreign, text: "t".to_owned() };
     let why = Some("because".to_owned());

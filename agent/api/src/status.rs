@@ -1,0 +1,260 @@
+//! What the agent knows of its host, as one value: the daemon publishes it, the socket sends it, the command draws it.
+//!
+//! Times are microseconds; a field that is `None` is left out of the reply.
+
+use std::net::IpAddr;
+
+use bulkhead_types::{GuestName, IfName, Mac, Notice, VlanId};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{Done, Phase};
+
+/// Everything there is to say about the host, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Policy verified by a dump, and the links of every trunk that is present verified.
+    pub ready: bool,
+    /// What was applied, and what waits to be.
+    pub manifest: Manifest,
+    /// When each phase was first done, in the order of the phases.
+    pub phases: Vec<PhaseTimes>,
+    /// How the ruleset is held against others.
+    pub policy_owner: Owner,
+    /// Trunk ports.
+    pub trunks: Vec<Trunk>,
+    /// Segments, in the manifest's order.
+    pub segments: Vec<Segment>,
+    /// Guests, by name.
+    pub guests: Vec<Guest>,
+    /// Who may talk to whom, in the manifest's order.
+    pub allows: Vec<Allow>,
+    /// The ruleset's other named counters.
+    pub counters: Vec<Counter>,
+    /// What a person should know and no step mends.
+    pub notices: Vec<Notice>,
+    /// The last plan that was not empty, and how each of its steps ended.
+    pub report: Vec<Done>,
+    /// The last wakes of the loop that had something to mend, oldest first.
+    pub wakes: Vec<Wake>,
+}
+
+/// Which manifest the host follows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Number of the applied generation; `None` before the first apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// SHA-256 of the applied text, in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// When it was applied, in microseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_at_us: Option<u64>,
+    /// Whether the files differ from what is applied; `bulkhead apply` applies them.
+    pub pending: bool,
+    /// Why the files cannot be applied as they are; empty when they can.
+    pub errors: Vec<Problem>,
+}
+
+/// One error of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The file, by its whole path.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: Vec<String>,
+}
+
+/// When a phase was first verified. Both `None`: not yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseTimes {
+    /// Which phase.
+    pub phase: Phase,
+    /// Microseconds since the daemon started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_start_us: Option<u64>,
+    /// Microseconds since the kernel started (`CLOCK_BOOTTIME`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_boot_us: Option<u64>,
+}
+
+/// How the ruleset is kept as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The kernel lets nobody else change it (table flags `owner` and `persist`, Linux 6.9).
+    Held,
+    /// Anybody with `CAP_NET_ADMIN` can change it; the kernel's event brings it back.
+    #[default]
+    RepairedByEvent,
+}
+
+/// Whether a link is as the manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// As the manifest says.
+    Ready,
+    /// Waits for something that may come by itself.
+    Pending,
+    /// A step of it failed, or somebody else's object is in its place.
+    Failed,
+}
+
+/// A trunk port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trunk {
+    /// The interface.
+    pub name: IfName,
+    /// Present and up, or not.
+    pub state: State,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// A segment: a VLAN of a trunk, bridged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Its name in the manifest.
+    pub name: String,
+    /// The port that carries the tag.
+    pub trunk: IfName,
+    /// The 802.1Q tag.
+    pub vlan: VlanId,
+    /// The VLAN link.
+    pub vlan_link: IfName,
+    /// The bridge.
+    pub bridge: IfName,
+    /// The host's own addresses; empty when the host is invisible here.
+    pub addresses: Vec<IpNet>,
+    /// The host's default gateways.
+    pub gateways: Vec<IpAddr>,
+    /// As the manifest says, or not.
+    pub state: State,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What a guest is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestState {
+    /// Its QEMU runs.
+    Running,
+    /// Its QEMU runs and its CPUs do not.
+    Paused,
+    /// Defined and not running.
+    Stopped,
+    /// Not started, because something it needs is not there.
+    Held,
+    /// Asked to shut down, and still running.
+    Stopping,
+    /// libvirt does not answer, or does not know it.
+    Unknown,
+}
+
+/// A guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Its name.
+    pub name: GuestName,
+    /// What it is doing.
+    pub state: GuestState,
+    /// Why it is not running although the manifest says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// CPUs at start.
+    pub vcpus: u32,
+    /// RAM in bytes.
+    pub memory: u64,
+    /// The limits that really bound it: the least along its cgroup's path, or its slice's while it does not run.
+    pub limits: Limits,
+    /// Whether KVM runs it; `None` while nothing runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerated: Option<bool>,
+    /// Its NICs, in the guest's order.
+    pub nics: Vec<Nic>,
+}
+
+/// Limits of a guest. `None` is the kernel's `max`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// `memory.max` in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// `cpu.max` in microseconds of CPU time a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+    /// `pids.max`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+}
+
+/// A NIC of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// The segment it is on, which is its name too.
+    pub segment: String,
+    /// Its port on the bridge.
+    pub tap: IfName,
+    /// The only source address of its frames.
+    pub mac: Mac,
+    /// The bridge.
+    pub bridge: IfName,
+    /// The addresses it is pinned to.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it may speak DHCP.
+    pub dhcp: bool,
+}
+
+/// One `[[allow]]`, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allow {
+    /// Who opens the flow, as the manifest writes it: `guest.web`.
+    pub from: String,
+    /// Who is spoken to: `outside.lan`.
+    pub to: String,
+    /// What is let through: `tcp 80, 443`.
+    pub what: String,
+    /// Packets of new flows that it let through.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// A named counter of the ruleset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Its name in the ruleset.
+    pub name: String,
+    /// Whether it counts what was dropped.
+    pub dropped: bool,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// One turn of the loop: what woke it, and what it had to mend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    /// The source that woke it: `start`, `links`, `ruleset`, `slices`, `domains`, `files`, `timer` or `request`.
+    pub reason: String,
+    /// When, in microseconds since 1970.
+    pub at_us: u64,
+    /// From the wake to the verified host, in microseconds.
+    pub latency_us: u64,
+    /// The steps that mended the host.
+    pub repairs: Vec<String>,
+}

@@ -4,9 +4,7 @@ mod run;
 mod sysctl;
 mod wire;
 
-use std::collections::BTreeMap;
-
-use bulkhead_types::{Object, Outcome, Report, Step as _, chain};
+use bulkhead_types::{Outcome, Report, chain};
 
 use crate::error::Refused;
 use crate::plan::Plan;
@@ -36,10 +34,9 @@ impl Kernel {
     /// off, all that is left is skipped: observe and plan again.
     pub async fn apply(&mut self, plan: &Plan, progress: &mut (dyn FnMut(&Step, &Outcome) + Send)) -> Report<Step> {
         let mut report = Report::default();
-        let mut failed: BTreeMap<Object, String> = BTreeMap::new();
         let mut broken = None;
         for Run { lane, steps } in run::cut(&plan.steps) {
-            let skip = |step: &Step| broken.as_ref().or_else(|| failed.get(&step.object())).cloned();
+            let skip = |step: &Step| broken.as_deref().or_else(|| report.stopped(step)).map(str::to_owned);
             let skips: Vec<Option<String>> = steps.iter().map(skip).collect();
             let going: Vec<&Step> =
                 steps.iter().zip(&skips).filter(|(_, skip)| skip.is_none()).map(|(s, _)| s).collect();
@@ -51,11 +48,8 @@ impl Kernel {
                     Some(why) => Outcome::Skipped(why),
                     None => endings.next().unwrap_or(Ok(())).map_or_else(Outcome::Failed, |()| Outcome::Done),
                 };
-                if let Outcome::Failed(why) = &outcome {
-                    failed.entry(step.object()).or_insert_with(|| why.clone());
-                }
                 progress(step, &outcome);
-                report.steps.push((step.clone(), outcome));
+                report.record(step.clone(), outcome);
             }
             broken = broken.or(breakage);
         }

@@ -22,7 +22,7 @@ impl Ruleset {
         };
         for step in &plan.steps {
             progress(step, &outcome);
-            report.steps.push((step.clone(), outcome.clone()));
+            report.record(step.clone(), outcome.clone());
         }
         report
     }

@@ -1,8 +1,6 @@
 //! The only writes of this room, all of them calls to systemd.
 
-use std::collections::BTreeSet;
-
-use bulkhead_types::{Object, Outcome, Report, Step as _, chain};
+use bulkhead_types::{Outcome, Report, chain};
 
 use crate::error::Error;
 use crate::plan::{Plan, Step};
@@ -16,22 +14,16 @@ impl Systemd {
     /// The answer of systemd is not the proof: observe and plan again, and the plan is empty.
     pub async fn apply(&mut self, plan: &Plan, progress: &mut (dyn FnMut(&Step, &Outcome) + Send)) -> Report<Step> {
         let mut report = Report::default();
-        let mut failed: BTreeSet<Object> = BTreeSet::new();
         for step in &plan.steps {
-            let object = step.object();
-            let outcome = if failed.contains(&object) {
-                Outcome::Skipped(format!("an earlier step of {object} failed"))
-            } else {
-                match self.execute(step).await {
+            let outcome = match report.stopped(step) {
+                Some(why) => Outcome::Skipped(why.to_owned()),
+                None => match self.execute(step).await {
                     Ok(()) => Outcome::Done,
-                    Err(error) => {
-                        failed.insert(object);
-                        Outcome::Failed(chain(&error))
-                    }
-                }
+                    Err(error) => Outcome::Failed(chain(&error)),
+                },
             };
             progress(step, &outcome);
-            report.steps.push((step.clone(), outcome));
+            report.record(step.clone(), outcome);
         }
         report
     }

@@ -1,5 +1,6 @@
 //! What every room says of its work: the objects that steps belong to, how each step ended, what the plan could not cover.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 
@@ -45,6 +46,11 @@ impl fmt::Display for Object {
 pub trait Step: fmt::Display + Serialize {
     /// The object that this write serves.
     fn object(&self) -> Object;
+
+    /// Another object without which this write cannot be done: a volume needs its pool.
+    fn needs(&self) -> Option<Object> {
+        None
+    }
 }
 
 /// The writes that are missing between desired and observed, and what no write mends: what each room's `plan` returns.
@@ -104,11 +110,35 @@ pub fn chain(error: &dyn Error) -> String {
 pub struct Report<S> {
     /// The steps and how each ended.
     pub steps: Vec<(S, Outcome)>,
+    /// Objects whose later steps are skipped, and why.
+    stopped: BTreeMap<Object, String>,
 }
 
 impl<S> Default for Report<S> {
     fn default() -> Self {
-        Self { steps: Vec::new() }
+        Self { steps: Vec::new(), stopped: BTreeMap::new() }
+    }
+}
+
+impl<S: Step> Report<S> {
+    /// Why a step is not to be tried: an earlier step of its object, or of one that it needs, failed or was skipped.
+    #[must_use]
+    pub fn stopped(&self, step: &S) -> Option<&str> {
+        let objects = [Some(step.object()), step.needs()];
+        objects.into_iter().flatten().find_map(|object| self.stopped.get(&object)).map(String::as_str)
+    }
+
+    /// Takes down how a step ended. What [`Self::stopped`] says of later ones follows from it.
+    pub fn record(&mut self, step: S, outcome: Outcome) {
+        let why = match &outcome {
+            Outcome::Done => None,
+            Outcome::Failed(_) => Some(format!("`{step}` failed")),
+            Outcome::Skipped(why) => Some(why.clone()),
+        };
+        if let Some(why) = why {
+            self.stopped.entry(step.object()).or_insert(why);
+        }
+        self.steps.push((step, outcome));
     }
 }
 
@@ -137,4 +167,45 @@ pub struct Notice {
     pub cause: Cause,
     /// The whole sentence: what, why, and what to do about it.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize)]
+    struct Write(&'static str, Object, Option<Object>);
+
+    impl fmt::Display for Write {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Step for Write {
+        fn object(&self) -> Object {
+            self.1.clone()
+        }
+        fn needs(&self) -> Option<Object> {
+            self.2.clone()
+        }
+    }
+
+    #[test]
+    fn a_failure_stops_its_object_and_what_needs_it_and_nobody_else() {
+        let pool = |name: &str| Object::Pool(name.to_owned());
+        let guest = Object::Guest("web".parse().unwrap());
+        let mut report = Report::default();
+        report.record(Write("pool-define a", pool("a"), None), Outcome::Failed("no".to_owned()));
+        report.record(Write("pool-define b", pool("b"), None), Outcome::Done);
+        assert_eq!(report.stopped(&Write("pool-start a", pool("a"), None)), Some("`pool-define a` failed"));
+        assert_eq!(report.stopped(&Write("pool-start b", pool("b"), None)), None);
+        assert_eq!(report.stopped(&Write("define web", guest.clone(), None)), None);
+        let volume = Write("vol-create", guest.clone(), Some(pool("a")));
+        let why = report.stopped(&volume).map(str::to_owned).unwrap();
+        assert_eq!(why, "`pool-define a` failed");
+        report.record(volume, Outcome::Skipped(why));
+        // The first failure is named, however long the chain from it is.
+        assert_eq!(report.stopped(&Write("define web", guest, None)), Some("`pool-define a` failed"));
+    }
 }

@@ -1,9 +1,8 @@
 //! Makes the calls of a plan.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bulkhead_types::{GuestName, Object, Outcome, Report, Step as _, chain};
+use bulkhead_types::{GuestName, Outcome, Report, chain};
 use tokio::time::Instant;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -25,22 +24,14 @@ impl Libvirt {
     /// Applies a plan. A failed step skips the later ones of the same object, and those that need that object; the others
     /// go on. `progress` hears of each step once it has ended.
     pub async fn apply(&self, plan: &Plan, progress: &mut (dyn FnMut(&Step, &Outcome) + Send)) -> Report<Step> {
-        let mut failed: BTreeMap<Object, String> = BTreeMap::new();
         let mut report = Report::default();
         for step in &plan.steps {
-            let earlier =
-                [Some(step.object()), step.needs()].into_iter().flatten().find_map(|object| failed.get(&object));
-            let outcome = match earlier {
-                Some(earlier) => Outcome::Skipped(format!("{earlier} failed")),
+            let outcome = match report.stopped(step) {
+                Some(why) => Outcome::Skipped(why.to_owned()),
                 None => self.one(step).await,
             };
-            match &outcome {
-                Outcome::Failed(_) => _ = failed.insert(step.object(), format!("`{step}`")),
-                Outcome::Skipped(_) => _ = failed.entry(step.object()).or_insert_with(|| format!("`{step}`")),
-                Outcome::Done => {}
-            }
             progress(step, &outcome);
-            report.steps.push((step.clone(), outcome));
+            report.record(step.clone(), outcome);
         }
         report
     }

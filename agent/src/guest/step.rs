@@ -112,17 +112,14 @@ pub enum Step {
     },
 }
 
-impl Step {
-    /// Another object without which this step cannot be done: a volume needs its pool.
-    pub(crate) fn needs(&self) -> Option<Object> {
+impl bulkhead_types::Step for Step {
+    fn needs(&self) -> Option<Object> {
         match self {
             Self::CreateVolume { pool, .. } => Some(Object::Pool(pool.clone())),
             _ => None,
         }
     }
-}
 
-impl bulkhead_types::Step for Step {
     fn object(&self) -> Object {
         match self {
             Self::DefinePool { pool, .. }

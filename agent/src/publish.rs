@@ -36,7 +36,7 @@ pub(crate) fn seen(desired: &Desired, host: &Host) -> Seen {
     };
     let allow = |allow: &policy::model::Allow| {
         let (packets, bytes) = count(&policy::counter(allow));
-        status::allow(allow, |bridge| segment_name(desired, bridge), packets, bytes)
+        status::allow(allow, packets, bytes)
     };
     let allows: Vec<Allow> = desired.policy.allows.iter().map(allow).collect();
     let named: Vec<String> = desired.policy.allows.iter().map(policy::counter).collect();
@@ -56,10 +56,6 @@ pub(crate) fn seen(desired: &Desired, host: &Host) -> Seen {
         counters: others.map(counter).collect(),
         notices: notices(desired, host),
     }
-}
-
-fn segment_name(desired: &Desired, bridge: &IfName) -> String {
-    desired.segments.get(bridge).cloned().unwrap_or_else(|| bridge.to_string())
 }
 
 fn trunk(host: &Host, name: &IfName) -> Trunk {
@@ -87,13 +83,13 @@ fn segments(desired: &Desired, host: &Host) -> Vec<Segment> {
         let why = unfit_bridge(desired, host, &segment.bridge);
         let found = states.get(&segment.bridge);
         // Only what the manifest can be blamed for, or a foreign object; the rest comes by itself.
-        let object = Object::Bridge(segment.bridge.clone());
+        let object = Object::Segment(segment.name.clone());
         let clash = |notice: &Notice| notice.object == object && notice.cause == Cause::Clash;
         let bad = host.links.failed.contains_key(&object) || host.links.notices.iter().any(clash);
         let visible =
             |addresses: &[ipnet::IpNet]| segment.host.as_ref().map(|_| addresses.to_vec()).unwrap_or_default();
         Segment {
-            name: segment_name(desired, &segment.bridge),
+            name: segment.name.clone(),
             trunk: segment.trunk.clone(),
             vlan: segment.vlan,
             vlan_link: segment.vlan_link.clone(),
@@ -142,7 +138,7 @@ fn guest(desired: &Desired, host: &Host, wanted: &guest::Guest) -> Guest {
         memory: wanted.memory,
         limits: limits(host, &wanted.name, found),
         accelerated: running.map(|running| running.kind == "kvm"),
-        nics: nics(desired, wanted),
+        nics: nics(desired, &wanted.name),
     }
 }
 
@@ -157,23 +153,19 @@ fn limits(host: &Host, name: &GuestName, found: Option<&guest::DomainFound>) -> 
     limits.map(|limits| Limits { memory: limits.memory, cpu: limits.cpu, pids: limits.pids }).unwrap_or_default()
 }
 
-fn nics(desired: &Desired, guest: &guest::Guest) -> Vec<Nic> {
-    let nic = |nic: &guest::Nic| {
-        let pinned = desired.policy.nics.iter().find(|pinned| pinned.tap == nic.tap);
-        let addresses = pinned.into_iter().flat_map(|pinned| {
-            let v4 = pinned.ipv4.iter().copied().map(IpAddr::from);
-            v4.chain(pinned.ipv6.iter().copied().map(IpAddr::from))
-        });
+fn nics(desired: &Desired, guest: &GuestName) -> Vec<Nic> {
+    let nic = |nic: &policy::model::Nic| {
+        let v4 = nic.ipv4.iter().copied().map(IpAddr::from);
         Nic {
-            segment: segment_name(desired, &nic.bridge),
+            segment: nic.segment.clone(),
             tap: nic.tap.clone(),
             mac: nic.mac,
             bridge: nic.bridge.clone(),
-            addresses: addresses.collect(),
-            dhcp: pinned.is_some_and(|pinned| pinned.dhcp),
+            addresses: v4.chain(nic.ipv6.iter().copied().map(IpAddr::from)).collect(),
+            dhcp: nic.dhcp,
         }
     };
-    guest.nics.iter().map(nic).collect()
+    desired.policy.nics.iter().filter(|nic| nic.guest == *guest).map(nic).collect()
 }
 
 /// What every room says, and of a room that could not be read, that its objects are not known.
@@ -185,7 +177,7 @@ pub(crate) fn notices(desired: &Desired, host: &Host) -> Vec<Notice> {
         .cloned()
         .collect();
     let guests = || desired.guest.guests.iter().map(|guest| Object::Guest(guest.name.clone()));
-    let bridges = || desired.netlink.segments.iter().map(|segment| Object::Bridge(segment.bridge.clone()));
+    let bridges = || desired.netlink.segments.iter().map(|segment| Object::Segment(segment.name.clone()));
     if let Some(why) = &host.policy.unread {
         notices.extend(unread([Object::Policy], why));
     }

@@ -154,7 +154,7 @@ pub(crate) fn walls(desired: &Desired, observed: &netlink::model::Observed) -> p
         let mut ports = observed.links.values().filter(|port| port.master == Some(link.index));
         let outside = ports.find_map(netlink::model::Link::own).unwrap_or_else(|| name.clone());
         let Some(zone) = (1..=u16::MAX).rev().find(|zone| zones.insert(*zone)) else { continue };
-        walls.bridges.push(Bridge { name, outside, zone, mac, host: false });
+        walls.bridges.push(Bridge { segment: None, name, outside, zone, mac, host: false });
     }
     walls
 }
@@ -179,7 +179,7 @@ pub(crate) fn hindered(desired: &Desired, notices: &[Notice]) -> BTreeMap<GuestN
 /// What the bridge waits for and no step of ours brings: its trunk, or the leave of a foreign object.
 fn missing(desired: &Desired, notices: &[Notice], bridge: &IfName) -> Option<String> {
     let segment = desired.netlink.segments.iter().find(|segment| segment.bridge == *bridge)?;
-    let objects = [Object::Bridge(bridge.clone()), Object::Trunk(segment.trunk.clone())];
+    let objects = [Object::Segment(segment.name.clone()), Object::Trunk(segment.trunk.clone())];
     let hinders =
         |notice: &&Notice| objects.contains(&notice.object) && matches!(notice.cause, Cause::Clash | Cause::Pending);
     notices.iter().find(hinders).map(|notice| notice.text.clone())
@@ -187,20 +187,20 @@ fn missing(desired: &Desired, notices: &[Notice], bridge: &IfName) -> Option<Str
 
 /// Why a bridge is not as the manifest says; `None` when it is.
 pub(crate) fn unfit_bridge(desired: &Desired, host: &Host, bridge: &IfName) -> Option<String> {
-    let object = Object::Bridge(bridge.clone());
     let Some(observed) = &host.links.observed else {
         let why = host.links.unread.as_deref().or(host.policy.unread.as_deref());
         return Some(
             why.map_or_else(|| "the policy does not stand yet".to_owned(), |why| format!("is not known: {why}")),
         );
     };
+    let segment = desired.netlink.segments.iter().find(|segment| segment.bridge == *bridge)?;
+    let object = Object::Segment(segment.name.clone());
     if let Some(why) = host.links.failed.get(&object) {
         return Some(why.clone());
     }
     if let Some(why) = missing(desired, &host.links.notices, bridge) {
         return Some(why);
     }
-    let segment = desired.netlink.segments.iter().find(|segment| segment.bridge == *bridge)?;
     let trunk = Object::Trunk(segment.trunk.clone());
     let mut left = host.links.remaining.iter().filter(|step| step.object == object || step.object == trunk);
     if let Some(step) = left.next() {

@@ -2,15 +2,14 @@
 
 use bulkhead_api::Allow;
 use bulkhead_policy::model as policy;
-use bulkhead_types::IfName;
 use ipnet::IpNet;
 
-/// An allow with what it has counted. `segment` names the segment of a bridge.
-pub(crate) fn allow(allow: &policy::Allow, segment: impl Fn(&IfName) -> String, packets: u64, bytes: u64) -> Allow {
+/// An allow with what it has counted.
+pub(crate) fn allow(allow: &policy::Allow, packets: u64, bytes: u64) -> Allow {
     let endpoint = |end: &policy::Endpoint| match end {
         policy::Endpoint::Guest(name) => format!("guest.{name}"),
-        policy::Endpoint::Segment(bridge) => format!("segment.{}", segment(bridge)),
-        policy::Endpoint::Outside(bridge) => format!("outside.{}", segment(bridge)),
+        policy::Endpoint::Segment(name) => format!("segment.{name}"),
+        policy::Endpoint::Outside(name) => format!("outside.{name}"),
         policy::Endpoint::Host => "host".to_owned(),
     };
     Allow { from: endpoint(&allow.from), to: endpoint(&allow.to), what: what(allow), packets, bytes }
@@ -45,7 +44,7 @@ mod tests {
     fn an_allow_reads_as_the_manifest_writes_it() {
         let allow = policy::Allow {
             from: policy::Endpoint::Guest("web".parse().unwrap()),
-            to: policy::Endpoint::Outside("br20".parse().unwrap()),
+            to: policy::Endpoint::Outside("lan".parse().unwrap()),
             from_net: Vec::new(),
             to_net: vec!["10.0.0.0/8".parse().unwrap()],
             what: policy::Traffic {
@@ -54,7 +53,7 @@ mod tests {
                 ..policy::Traffic::default()
             },
         };
-        let words = super::allow(&allow, |_| "lan".to_owned(), 3, 180);
+        let words = super::allow(&allow, 3, 180);
         assert_eq!((words.from.as_str(), words.to.as_str()), ("guest.web", "outside.lan"));
         assert_eq!(words.what, "tcp 80, 8000-8010 + icmp echo-request to 10.0.0.0/8");
     }

@@ -21,5 +21,5 @@ pub use error::{Error, Refused};
 pub use plan::{Plan, plan};
 pub use socket::Kernel;
 pub use state::{LinkState, PortState, SegmentState, state};
-pub use step::{Change, Step};
+pub use step::{Change, SegmentBridge, Step};
 pub use watch::Watch;

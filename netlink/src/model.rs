@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use bulkhead_types::{IfName, Mac, VlanId};
+use bulkhead_types::{IfName, Mac, SegmentName, VlanId};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -30,6 +30,8 @@ pub struct Desired {
 /// A VLAN of a trunk, bridged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Segment {
+    /// Its name in the manifest.
+    pub name: SegmentName,
     /// The port that carries the tag; foreign, and only set up if it is down.
     pub trunk: IfName,
     /// The 802.1Q tag.
@@ -60,7 +62,9 @@ pub struct Host {
 /// A declared NIC's port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Port {
-    /// The bridge it belongs on.
+    /// The segment that its NIC is on.
+    pub segment: SegmentName,
+    /// The bridge it belongs on: that of the segment.
     pub bridge: IfName,
     /// The only source address behind it.
     pub mac: Mac,

@@ -8,9 +8,9 @@ mod stale;
 #[cfg(test)]
 mod tests;
 
-use bulkhead_types::{Cause, IfName, Notice, Object};
+use bulkhead_types::{Cause, Notice, Object};
 
-use crate::model::{Desired, Observed};
+use crate::model::{Desired, Observed, Segment};
 use crate::step::Step;
 
 /// What is missing between links as desired and as observed.
@@ -35,7 +35,7 @@ fn deleted_index(step: &Step) -> Option<u32> {
 
 /// A segment whose bridge exists or is about to be made.
 struct Site<'a> {
-    segment: &'a crate::model::Segment,
+    segment: &'a Segment,
     /// The bridge's ifindex, found or chosen.
     bridge: u32,
     /// The VLAN link's ifindex, if it exists or is about to be made.
@@ -76,8 +76,8 @@ impl Draft {
         self.notices.push(Notice { object, cause, text });
     }
 
-    fn bridge_notice(&mut self, bridge: &IfName, cause: Cause, text: String) {
-        self.notice(Object::Bridge(bridge.clone()), cause, text);
+    fn segment_notice(&mut self, segment: &Segment, cause: Cause, text: String) {
+        self.notice(Object::Segment(segment.name.clone()), cause, text);
     }
 
     fn finish(self) -> Plan {

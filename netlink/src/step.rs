@@ -3,15 +3,49 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_types::{IfName, Mac, Object, VlanId};
+use bulkhead_types::{IfName, Mac, Object, SegmentName, VlanId};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::model::{LINK_GROUP, PROTOCOL, PortFlags, Route};
+use crate::model::{LINK_GROUP, PROTOCOL, PortFlags, Route, Segment};
+
+/// The bridge of the segment that a step belongs to; displayed as the bridge's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SegmentBridge {
+    /// The bridge.
+    pub name: IfName,
+    /// The segment; `None` once no segment of the manifest has this bridge.
+    pub segment: Option<SegmentName>,
+}
+
+impl SegmentBridge {
+    /// A bridge of ours that no segment has any more.
+    #[must_use]
+    pub const fn left(name: IfName) -> Self {
+        Self { name, segment: None }
+    }
+
+    /// What its steps and notices belong to.
+    pub(crate) fn object(&self) -> Object {
+        self.segment.clone().map_or_else(|| Object::Bridge(self.name.clone()), Object::Segment)
+    }
+}
+
+impl From<&Segment> for SegmentBridge {
+    fn from(segment: &Segment) -> Self {
+        Self { name: segment.bridge.clone(), segment: Some(segment.name.clone()) }
+    }
+}
+
+impl fmt::Display for SegmentBridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
 
 /// One write.
 ///
-/// The fields mean the same in every step: `bridge` is the segment it belongs to, `link` or `port` the link that it writes
+/// The fields mean the same in every step: `bridge` is that of the segment it belongs to, `link` or `port` the link that it writes
 /// to, `index` that link's ifindex, `parent` and `master` are ifindexes, `mtu` is in bytes.
 #[allow(missing_docs, reason = "said once, above, for all variants")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,16 +55,16 @@ pub enum Step {
     TrunkUp { trunk: IfName, index: u32 },
     /// Delete a VLAN link or a bridge of ours. `by_group`: it may go together with its neighbours in the plan, because
     /// nothing foreign is in the group that they are moved to.
-    DeleteLink { bridge: IfName, link: IfName, index: u32, is_bridge: bool, by_group: bool },
+    DeleteLink { bridge: SegmentBridge, link: IfName, index: u32, is_bridge: bool, by_group: bool },
     /// Delete an address: one of ours, or a foreign one on a segment where the host is invisible.
-    DeleteAddress { bridge: IfName, link: IfName, index: u32, address: IpNet },
+    DeleteAddress { bridge: SegmentBridge, link: IfName, index: u32, address: IpNet },
     /// Delete a route of ours.
-    DeleteRoute { bridge: IfName, route: Route },
+    DeleteRoute { bridge: SegmentBridge, route: Route },
     /// Make a bridge, down.
-    CreateBridge { bridge: IfName, index: u32, mac: Mac, mtu: u32 },
+    CreateBridge { bridge: SegmentBridge, index: u32, mac: Mac, mtu: u32 },
     /// Make a VLAN link as a port of its bridge, down.
     CreateVlan {
-        bridge: IfName,
+        bridge: SegmentBridge,
         link: IfName,
         index: u32,
         trunk: IfName,
@@ -40,25 +74,25 @@ pub enum Step {
         mtu: u32,
     },
     /// Set a link of ours down, because what comes next would make it speak.
-    LinkDown { bridge: IfName, link: IfName, index: u32 },
+    LinkDown { bridge: SegmentBridge, link: IfName, index: u32 },
     /// Set attributes of a link of ours back.
-    ChangeLink { bridge: IfName, link: IfName, index: u32, changes: Vec<Change> },
+    ChangeLink { bridge: SegmentBridge, link: IfName, index: u32, changes: Vec<Change> },
     /// Let IPv6 speak on a link of ours, or not, and never on a guest's port (`disable_ipv6`; a sysctl, for which there is
     /// no message).
-    SetIpv6 { bridge: IfName, link: IfName, on: bool },
+    SetIpv6 { bridge: SegmentBridge, link: IfName, on: bool },
     /// Set a link of ours up. `by_group`: all of the group that is down is set up by this plan, so that one message for
     /// the group does the same.
-    LinkUp { bridge: IfName, link: IfName, index: u32, by_group: bool },
+    LinkUp { bridge: SegmentBridge, link: IfName, index: u32, by_group: bool },
     /// Add an address to a bridge.
-    AddAddress { bridge: IfName, index: u32, address: IpNet },
+    AddAddress { bridge: SegmentBridge, index: u32, address: IpNet },
     /// Add a default route through a bridge.
-    AddRoute { bridge: IfName, index: u32, gateway: IpAddr, metric: u32 },
+    AddRoute { bridge: SegmentBridge, index: u32, gateway: IpAddr, metric: u32 },
     /// Set the flags, and the MTU if given, of a port on a bridge of ours.
-    ChangePort { bridge: IfName, port: IfName, index: u32, flags: PortFlags, mtu: Option<u32> },
+    ChangePort { bridge: SegmentBridge, port: IfName, index: u32, flags: PortFlags, mtu: Option<u32> },
     /// Delete a static FDB entry of a declared port that is not its NIC's.
-    DeleteFdb { bridge: IfName, port: IfName, index: u32, mac: Mac },
+    DeleteFdb { bridge: SegmentBridge, port: IfName, index: u32, mac: Mac },
     /// Make the NIC's address static on its port.
-    AddFdb { bridge: IfName, port: IfName, index: u32, mac: Mac },
+    AddFdb { bridge: SegmentBridge, port: IfName, index: u32, mac: Mac },
 }
 
 /// An attribute of a link of ours, with the value that it gets.
@@ -95,7 +129,7 @@ impl bulkhead_types::Step for Step {
             | Self::AddRoute { bridge, .. }
             | Self::ChangePort { bridge, .. }
             | Self::DeleteFdb { bridge, .. }
-            | Self::AddFdb { bridge, .. } => Object::Bridge(bridge.clone()),
+            | Self::AddFdb { bridge, .. } => bridge.object(),
         }
     }
 }

@@ -68,8 +68,8 @@ pub fn counter(allow: &Allow) -> String {
 fn canonical(allow: &Allow) -> String {
     let side = |endpoint: &Endpoint| match endpoint {
         Endpoint::Guest(name) => format!("guest.{name}"),
-        Endpoint::Segment(bridge) => format!("segment.{bridge}"),
-        Endpoint::Outside(bridge) => format!("outside.{bridge}"),
+        Endpoint::Segment(name) => format!("segment.{name}"),
+        Endpoint::Outside(name) => format!("outside.{name}"),
         Endpoint::Host => "host".to_owned(),
     };
     let nets = |nets: &[IpNet]| sorted(nets.iter().map(|net| (key(net), net.trunc().to_string())));
@@ -115,7 +115,7 @@ mod tests {
     fn allow(tcp: &[u16], to_net: &[&str]) -> Allow {
         Allow {
             from: Endpoint::Guest("web".parse().unwrap()),
-            to: Endpoint::Outside("br20".parse().unwrap()),
+            to: Endpoint::Outside("lan".parse().unwrap()),
             from_net: Vec::new(),
             to_net: to_net.iter().map(|net| net.parse().unwrap()).collect(),
             what: Traffic { tcp: tcp.iter().map(|port| *port..=*port).collect(), ..Traffic::default() },

@@ -42,6 +42,7 @@ mod tests {
     #[test]
     fn the_file_names_our_bridges_and_nothing_else() {
         let bridge = |name: &str| Bridge {
+            segment: None,
             name: name.parse().unwrap(),
             outside: "vlan20".parse().unwrap(),
             zone: 1,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use bulkhead_types::{GuestName, IfName, Mac};
+use bulkhead_types::{GuestName, IfName, Mac, SegmentName};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub struct Desired {
 /// One of our bridges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Bridge {
+    /// The segment that it carries; `None` once none of the manifest does, and nothing passes until it is gone.
+    pub segment: Option<SegmentName>,
     /// Its name, such as `br20`.
     pub name: IfName,
     /// The port towards the trunk, such as `vlan20`: whatever is beyond it is `outside`.
@@ -44,9 +46,11 @@ pub struct Bridge {
 pub struct Nic {
     /// Whose it is.
     pub guest: GuestName,
+    /// The segment that it is on.
+    pub segment: SegmentName,
     /// Its port on the bridge.
     pub tap: IfName,
-    /// The bridge it belongs on.
+    /// The bridge it belongs on: that of the segment.
     pub bridge: IfName,
     /// The only source address of its frames.
     pub mac: Mac,
@@ -79,10 +83,10 @@ pub struct Allow {
 pub enum Endpoint {
     /// All NICs of one guest.
     Guest(GuestName),
-    /// All guests on one segment, by its bridge.
-    Segment(IfName),
-    /// Whatever is beyond the trunk on one segment, by its bridge.
-    Outside(IfName),
+    /// All guests on one segment.
+    Segment(SegmentName),
+    /// Whatever is beyond the trunk on one segment.
+    Outside(SegmentName),
     /// This host.
     Host,
 }

@@ -9,6 +9,6 @@ mod report;
 mod vlan;
 
 pub use mac::{Mac, MacError};
-pub use name::{GuestName, IfName, NameError};
+pub use name::{GuestName, IfName, NameError, SegmentName};
 pub use report::{Cause, Notice, Object, Outcome, Plan, Report, Step, chain};
 pub use vlan::{VlanId, VlanIdError};

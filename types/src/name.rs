@@ -1,4 +1,4 @@
-//! Names of interfaces and guests.
+//! Names of interfaces, guests and segments.
 
 use std::fmt;
 use std::str::FromStr;
@@ -93,13 +93,21 @@ name!(
     ///
     /// It becomes a libvirt domain name and part of a systemd unit name (at most 255 bytes after escaping `-` as `\x2d`).
     GuestName,
-    check_guest
+    check_label
+);
+
+name!(
+    /// The name of a segment, by the manifest: 1 to 48 bytes of `[a-z0-9-]`, neither first nor last a `-`.
+    ///
+    /// It is the segment's identity: the VLAN, the bridge and the ports that carry it are properties of it and may change.
+    SegmentName,
+    check_label
 );
 
 /// `IFNAMSIZ` less the final NUL (`include/uapi/linux/if.h`).
 const INTERFACE_BYTES: usize = 15;
 /// 48 escaped characters and the unit's own prefix and suffix stay below 255 bytes.
-const GUEST_BYTES: usize = 48;
+const LABEL_BYTES: usize = 48;
 
 fn check_interface(text: &str) -> Result<(), NameError> {
     check(text, INTERFACE_BYTES, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))?;
@@ -107,8 +115,9 @@ fn check_interface(text: &str) -> Result<(), NameError> {
     if matches!(text, "." | ".." | "all" | "default" | "lo") { Err(NameError::Reserved) } else { Ok(()) }
 }
 
-fn check_guest(text: &str) -> Result<(), NameError> {
-    check(text, GUEST_BYTES, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;
+/// The rule of guests and segments.
+fn check_label(text: &str) -> Result<(), NameError> {
+    check(text, LABEL_BYTES, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;
     if text.starts_with('-') || text.ends_with('-') { Err(NameError::Character('-')) } else { Ok(()) }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestName, IfName};
+use crate::{GuestName, IfName, SegmentName};
 
 /// The thing in the manifest that a step or a notice belongs to. A failed step stops the later phases of its object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,7 +16,9 @@ pub enum Object {
     Policy,
     /// A trunk port.
     Trunk(IfName),
-    /// A segment, by the name of its bridge.
+    /// A segment of the manifest.
+    Segment(SegmentName),
+    /// A bridge of ours whose segment is not in the manifest any more.
     Bridge(IfName),
     /// A guest.
     Guest(GuestName),
@@ -33,6 +35,7 @@ impl fmt::Display for Object {
         match self {
             Self::Policy => f.write_str("policy"),
             Self::Trunk(name) => write!(f, "trunk {name}"),
+            Self::Segment(name) => write!(f, "segment {name}"),
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Guest(name) => write!(f, "guest {name}"),
             Self::Pool(name) => write!(f, "pool {name}"),
@@ -156,6 +159,10 @@ pub enum Cause {
     Unsupported,
     /// Not as the manifest says and not mended, because mending would hurt more than it helps; the text says what to do.
     Held,
+    /// What runs has a way around its walls, and goes on until a person ends it; the text names it.
+    Violation,
+    /// It could not be read, so that nobody knows whether it is as the manifest says; the text says why.
+    Unknown,
 }
 
 /// One thing that a person should know and that no step mends.

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_types::{GuestName, IfName, Mac, Notice, VlanId};
+use bulkhead_types::{GuestName, IfName, Mac, Notice, SegmentName, VlanId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +126,7 @@ pub struct Trunk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Its name in the manifest.
-    pub name: String,
+    pub name: SegmentName,
     /// The port that carries the tag.
     pub trunk: IfName,
     /// The 802.1Q tag.
@@ -205,7 +205,7 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
     /// The segment it is on, which is its name too.
-    pub segment: String,
+    pub segment: SegmentName,
     /// Its port on the bridge.
     pub tap: IfName,
     /// The only source address of its frames.

@@ -79,10 +79,10 @@ fn check(shapes: &BTreeMap<String, Shape>, kind: &str, value: &Value, at: &str) 
 /// A status in which nothing is left out.
 fn full() -> Status {
     let notice =
-        Notice { object: Object::Bridge("br20".parse().unwrap()), cause: Cause::Foreign, text: "t".to_owned() };
+        Notice { object: Object::Segment("lan".parse().unwrap()), cause: Cause::Foreign, text: "t".to_owned() };
     let why = Some("because".to_owned());
     let nic = Nic {
-        segment: "lan".to_owned(),
+        segment: "lan".parse().unwrap(),
         tap: "bh-0123456789ab".parse().unwrap(),
         mac: "52:54:00:00:00:01".parse().unwrap(),
         bridge: "br20".parse().unwrap(),
@@ -103,7 +103,7 @@ fn full() -> Status {
         policy_owner: Owner::RepairedByEvent,
         trunks: vec![Trunk { name: "eth1".parse().unwrap(), state: State::Pending, why: why.clone() }],
         segments: vec![Segment {
-            name: "lan".to_owned(),
+            name: "lan".parse().unwrap(),
             trunk: "eth1".parse().unwrap(),
             vlan: 20.try_into().unwrap(),
             vlan_link: "vlan20".parse().unwrap(),
@@ -200,7 +200,8 @@ fn every_value_of_an_enum_is_in_the_interface_file() {
     all("Ended", values![Ended::Done, Ended::Failed, Ended::Skipped]);
     all("State", values![State::Ready, State::Pending, State::Failed]);
     all("Owner", values![Owner::Held, Owner::RepairedByEvent]);
-    all("Cause", values![Cause::Pending, Cause::Clash, Cause::Foreign, Cause::Unsupported, Cause::Held]);
+    use Cause::{Clash, Foreign, Pending, Unsupported, Violation};
+    all("Cause", values![Pending, Clash, Foreign, Unsupported, Cause::Held, Violation, Cause::Unknown]);
     use GuestState::{Held, Paused, Running, Stopped, Stopping, Unknown};
     all("GuestState", values![Running, Paused, Stopped, Held, Stopping, Unknown]);
     let kind = |object: Object| serde_json::to_value(object).unwrap()["kind"].clone();
@@ -208,6 +209,7 @@ fn every_value_of_an_enum_is_in_the_interface_file() {
     let kinds = [
         kind(Object::Policy),
         kind(Object::Trunk(name.clone())),
+        kind(Object::Segment("lan".parse().unwrap())),
         kind(Object::Bridge(name)),
         kind(Object::Guest("web".parse().unwrap())),
         kind(Object::Pool(String::new())),

@@ -126,7 +126,7 @@ fn trouble(host: &Host, summary: &Summary) -> Option<String> {
 
 fn everything(desired: &Desired) -> Vec<bulkhead_types::Object> {
     use bulkhead_types::Object;
-    let bridges = desired.netlink.segments.iter().map(|segment| Object::Bridge(segment.bridge.clone()));
+    let bridges = desired.netlink.segments.iter().map(|segment| Object::Segment(segment.name.clone()));
     let guests = desired.guest.guests.iter().map(|guest| Object::Guest(guest.name.clone()));
     std::iter::once(Object::Policy).chain(bridges).chain(guests).collect()
 }

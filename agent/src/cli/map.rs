@@ -191,7 +191,7 @@ mod tests {
         status.guests[0].name = "a-guest-with-a-name-of-exactly-48-characters-aaa".parse().unwrap();
         status.guests[0].state = GuestState::Stopping;
         status.guests[0].nics[0].addresses.push("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap());
-        status.segments[0].name = "s".repeat(100);
+        status.segments[0].name = "s".repeat(48).parse().unwrap();
         status.segments[0].state = State::Failed;
         status.segments[0].why = Some("w".repeat(200));
         status.segments[0].vlan_link = "vlan-of-15-char".parse().unwrap();

@@ -96,6 +96,8 @@ pub(super) const fn cause(cause: Cause) -> (char, &'static str) {
         Cause::Foreign => ('▲', "foreign"),
         Cause::Unsupported => ('▲', "unsupported"),
         Cause::Held => ('■', "held"),
+        Cause::Violation => ('✗', "violation"),
+        Cause::Unknown => ('◐', "unknown"),
     }
 }
 

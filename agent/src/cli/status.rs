@@ -106,7 +106,7 @@ fn segments(status: &Status) -> String {
             some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
         };
         let links = format!("{} → {} → {}", segment.trunk, segment.vlan_link, segment.bridge);
-        [segment.name.clone(), segment.vlan.to_string(), links, host, state(segment.state, segment.why.as_deref())]
+        [segment.name.to_string(), segment.vlan.to_string(), links, host, state(segment.state, segment.why.as_deref())]
     };
     let mut text = table(["segment", "vlan", "links", "host", "state"], status.segments.iter().map(row));
     for trunk in status.trunks.iter().filter(|trunk| trunk.state != State::Ready) {
@@ -135,7 +135,7 @@ fn guests(guests: &[Guest]) -> String {
         let size = format!("{} CPU, {}", guest.vcpus, words::bytes(guest.memory));
         let address = |nic: &bulkhead_api::Nic| {
             let addresses = nic.addresses.iter().map(ToString::to_string);
-            std::iter::once(nic.segment.clone()).chain(addresses).collect::<Vec<_>>().join(" ")
+            std::iter::once(nic.segment.to_string()).chain(addresses).collect::<Vec<_>>().join(" ")
         };
         let nics = guest.nics.iter().map(address).collect::<Vec<_>>().join("\n");
         let state = because(&format!("{sign} {word}{emulated}"), guest.why.as_deref());

@@ -13,7 +13,7 @@ use crate::socket::{Bounds, Refusal, Request};
 /// The seed's host, two minutes after its manifest was applied, with a second guest and a foreign port.
 pub(super) fn seed() -> Status {
     let segment = |name: &str, vlan: i64, addresses: &[&str], gateways: &[&str]| Segment {
-        name: name.to_owned(),
+        name: name.parse().unwrap(),
         trunk: "eth1".parse().unwrap(),
         vlan: vlan.try_into().unwrap(),
         vlan_link: format!("vlan{vlan}").parse().unwrap(),
@@ -34,7 +34,7 @@ pub(super) fn seed() -> Status {
         nics,
     };
     let nic = |segment: &str, vlan: u8, last: u8, addresses: &[&str], dhcp| Nic {
-        segment: segment.to_owned(),
+        segment: segment.parse().unwrap(),
         tap: format!("bh-0123456789{last:02x}").parse().unwrap(),
         mac: [0x52, 0x54, 0, 0x1f, vlan, last].try_into().unwrap(),
         bridge: format!("br{vlan}").parse().unwrap(),
@@ -52,7 +52,7 @@ pub(super) fn seed() -> Status {
         |name: &str, dropped, packets| Counter { name: name.to_owned(), dropped, packets, bytes: packets * 60 };
     let phase = |phase, start, boot| PhaseTimes { phase, since_start_us: Some(start), since_boot_us: Some(boot) };
     let foreign = Notice {
-        object: Object::Bridge("br20".parse().unwrap()),
+        object: Object::Segment("lan".parse().unwrap()),
         cause: Cause::Foreign,
         text: "veth9 is on br20 and no guest declares it; nothing passes it. Take it off: ip link set veth9 nomaster"
             .to_owned(),

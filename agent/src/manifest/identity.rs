@@ -1,8 +1,6 @@
 //! Names and addresses that nobody wrote: derived, so that they are the same at every boot.
 
-use bulkhead_types::{GuestName, IfName, Mac};
-
-use super::value::Name;
+use bulkhead_types::{GuestName, IfName, Mac, SegmentName};
 
 /// Which host this is: the 16 bytes of `/etc/machine-id`. They key a hash and never leave it, as machine-id(5) asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,18 +40,18 @@ impl std::fmt::Debug for HostId {
 /// The key of what is the same on every host, so that a guest keeps its names and addresses when it moves.
 const ANYWHERE: [u8; 16] = *b"bulkhead.nic.v1\0";
 
-fn nic_hash(guest: &GuestName, segment: &Name) -> u64 {
+fn nic_hash(guest: &GuestName, segment: &SegmentName) -> u64 {
     // Neither name can hold a `/`, so no two pairs make one text.
-    siphash(&ANYWHERE, format!("{guest}/{}", segment.0).as_bytes())
+    siphash(&ANYWHERE, format!("{guest}/{}", segment).as_bytes())
 }
 
 /// The tap of a guest's NIC: `bh-` and 12 hex digits of a hash of guest and segment, 15 bytes as the kernel allows.
-pub(crate) fn tap(guest: &GuestName, segment: &Name) -> Option<IfName> {
+pub(crate) fn tap(guest: &GuestName, segment: &SegmentName) -> Option<IfName> {
     format!("bh-{:012x}", nic_hash(guest, segment) >> 16).parse().ok()
 }
 
 /// The MAC of a guest's NIC: QEMU's prefix 52:54:00 and the first three bytes of the same hash.
-pub(crate) fn nic_mac(guest: &GuestName, segment: &Name) -> Option<Mac> {
+pub(crate) fn nic_mac(guest: &GuestName, segment: &SegmentName) -> Option<Mac> {
     let [a, b, c, ..] = nic_hash(guest, segment).to_be_bytes();
     Mac::try_from([0x52, 0x54, 0x00, a, b, c]).ok()
 }
@@ -124,7 +122,7 @@ mod tests {
         let other = bridge_mac(&host("1123456789abcdef0123456789abcdef"), &bridge).unwrap();
         assert_ne!(one, other);
         assert_eq!(one.octets()[0] & 3, 2, "locally administered, one station");
-        let (guest, segment) = ("web".parse().unwrap(), Name("lan".to_owned()));
+        let (guest, segment) = ("web".parse().unwrap(), "lan".parse().unwrap());
         assert_eq!(tap(&guest, &segment).unwrap().as_str().len(), 15);
         assert!(nic_mac(&guest, &segment).unwrap().to_string().starts_with("52:54:00:"));
     }

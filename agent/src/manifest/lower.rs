@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bulkhead_netlink::model as links;
 use bulkhead_policy::model as policy;
 use bulkhead_sandbox::model as sandbox;
-use bulkhead_types::{GuestName, IfName, Mac};
+use bulkhead_types::{GuestName, IfName, Mac, SegmentName};
 use serde::Serialize;
 
 use super::check::zone;
@@ -32,8 +32,6 @@ pub struct Desired {
     pub dns: Vec<Dns>,
     /// Declared trunks, whether they carry a segment or not.
     pub trunks: Vec<IfName>,
-    /// Names of the segments by their bridges: people say `lan`, the rooms say `br20`.
-    pub segments: BTreeMap<IfName, String>,
 }
 
 /// DNS servers that the host asks on one segment.
@@ -46,11 +44,12 @@ pub struct Dns {
 }
 
 /// The bridges of the segments, by the name of the segment.
-type Bridges<'a> = BTreeMap<&'a Name, IfName>;
+type Bridges<'a> = BTreeMap<&'a SegmentName, IfName>;
 
 /// A guest's NIC with what is derived of it.
 struct Port<'a> {
     guest: &'a GuestName,
+    segment: &'a SegmentName,
     nic: &'a Nic,
     tap: IfName,
     mac: Mac,
@@ -73,24 +72,34 @@ pub(super) fn lower(whole: &Whole, host: &HostId) -> Desired {
     for Entry { name, table, .. } in &whole.guests.0 {
         let ports = ports(name, table, &bridges);
         for port in &ports {
-            desired.netlink.ports.insert(port.tap.clone(), links::Port { bridge: port.bridge.clone(), mac: port.mac });
+            desired.netlink.ports.insert(
+                port.tap.clone(),
+                links::Port { segment: port.segment.clone(), bridge: port.bridge.clone(), mac: port.mac },
+            );
             desired.policy.nics.push(nic(port));
         }
         desired.sandbox.guests.insert(name.clone(), limits(table));
         desired.guest.guests.extend(domain(name, table, &ports));
     }
-    desired.policy.allows = whole.allows.iter().flat_map(|at| allows(&at.value, &bridges)).collect();
+    desired.policy.allows = whole.allows.iter().flat_map(|at| allows(&at.value)).collect();
     let network = whole.libvirt.as_ref().and_then(|at| at.value.default_network.as_ref());
     desired.guest.default_network_absent = network.is_some_and(|at| at.value == DefaultNetwork::Absent);
     desired
 }
 
-fn segment(name: &Name, segment: &Segment, trunks: &[&IfName], id: &HostId, desired: &mut Desired) -> Option<IfName> {
+fn segment(
+    name: &SegmentName,
+    segment: &Segment,
+    trunks: &[&IfName],
+    id: &HostId,
+    desired: &mut Desired,
+) -> Option<IfName> {
     let (vlan_link, bridge) = (segment.vlan_link_name()?.value, segment.bridge_name()?.value);
     let (trunk, vlan) = (segment.trunk.as_ref()?.value.clone(), segment.vlan.as_ref()?.value);
     let mac = identity::bridge_mac(id, &bridge)?;
     let host = segment.host.as_ref().map(|at| &at.value);
     desired.policy.bridges.push(policy::Bridge {
+        segment: Some(name.clone()),
         name: bridge.clone(),
         outside: vlan_link.clone(),
         zone: zone(trunks.iter().position(|name| **name == trunk)?, vlan.get()),
@@ -98,6 +107,7 @@ fn segment(name: &Name, segment: &Segment, trunks: &[&IfName], id: &HostId, desi
         host: host.is_some(),
     });
     desired.netlink.segments.push(links::Segment {
+        name: name.clone(),
         trunk,
         vlan,
         vlan_link: vlan_link.clone(),
@@ -117,7 +127,6 @@ fn segment(name: &Name, segment: &Segment, trunks: &[&IfName], id: &HostId, desi
     if !servers.is_empty() {
         desired.dns.push(Dns { bridge: bridge.clone(), servers });
     }
-    desired.segments.insert(bridge.clone(), name.0.clone());
     Some(bridge)
 }
 
@@ -135,10 +144,11 @@ fn pool(name: &Name, pool: &Pool) -> Option<guest::Pool> {
 }
 
 fn ports<'a>(name: &'a GuestName, guest: &'a Guest, bridges: &Bridges<'_>) -> Vec<Port<'a>> {
-    let port = |nic: &'a Entry<Name, Nic>| {
+    let port = |nic: &'a Entry<SegmentName, Nic>| {
         let given = nic.table.mac.as_ref().map(|mac| mac.value);
         Some(Port {
             guest: name,
+            segment: &nic.name,
             nic: &nic.table,
             tap: identity::tap(name, &nic.name)?,
             mac: given.or_else(|| identity::nic_mac(name, &nic.name))?,
@@ -151,6 +161,7 @@ fn ports<'a>(name: &'a GuestName, guest: &'a Guest, bridges: &Bridges<'_>) -> Ve
 fn nic(port: &Port<'_>) -> policy::Nic {
     let mut nic = policy::Nic {
         guest: port.guest.clone(),
+        segment: port.segment.clone(),
         tap: port.tap.clone(),
         bridge: port.bridge.clone(),
         mac: port.mac,
@@ -204,7 +215,7 @@ fn disk(guest: &GuestName, Entry { name, table, .. }: &Entry<Target, Disk>) -> O
 }
 
 /// One allow for each pair of the two sides.
-fn allows(allow: &Allow, bridges: &Bridges<'_>) -> Vec<policy::Allow> {
+fn allows(allow: &Allow) -> Vec<policy::Allow> {
     let ports = |list: Option<&At<List<Ports>>>| values(list).into_iter().map(|ports| ports.0).collect();
     let what = policy::Traffic {
         any: allow.any.as_ref().is_some_and(|any| any.value),
@@ -214,7 +225,7 @@ fn allows(allow: &Allow, bridges: &Bridges<'_>) -> Vec<policy::Allow> {
     };
     let nets = |list: Option<&At<List<Net>>>| values(list).into_iter().map(|net| net.0).collect::<Vec<_>>();
     let (from_net, to_net) = (nets(allow.from_net.as_ref()), nets(allow.to_net.as_ref()));
-    let side = |list| values(list).iter().filter_map(|endpoint| self::endpoint(endpoint, bridges)).collect::<Vec<_>>();
+    let side = |list| values(list).into_iter().map(endpoint).collect::<Vec<_>>();
     let to = side(allow.to.as_ref());
     let pairs =
         side(allow.from.as_ref()).into_iter().flat_map(|from| to.iter().map(move |to| (from.clone(), to.clone())));
@@ -229,12 +240,11 @@ fn allows(allow: &Allow, bridges: &Bridges<'_>) -> Vec<policy::Allow> {
         .collect()
 }
 
-fn endpoint(endpoint: &Endpoint, bridges: &Bridges<'_>) -> Option<policy::Endpoint> {
-    let bridge = |name: &Name| bridges.get(name).cloned();
-    Some(match endpoint {
-        Endpoint::Guest(name) => policy::Endpoint::Guest(name.clone()),
-        Endpoint::Segment(name) => policy::Endpoint::Segment(bridge(name)?),
-        Endpoint::Outside(name) => policy::Endpoint::Outside(bridge(name)?),
+fn endpoint(endpoint: Endpoint) -> policy::Endpoint {
+    match endpoint {
+        Endpoint::Guest(name) => policy::Endpoint::Guest(name),
+        Endpoint::Segment(name) => policy::Endpoint::Segment(name),
+        Endpoint::Outside(name) => policy::Endpoint::Outside(name),
         Endpoint::Host => policy::Endpoint::Host,
-    })
+    }
 }

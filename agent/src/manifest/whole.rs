@@ -1,6 +1,6 @@
 //! The files as one manifest.
 
-use bulkhead_types::{GuestName, IfName};
+use bulkhead_types::{GuestName, IfName, SegmentName};
 
 use super::place::{At, Place};
 use super::problem::Problems;
@@ -11,7 +11,7 @@ use super::wire::{Allow, Guest, Libvirt, Pool, Root, Segment, Trunk};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Whole {
     pub(crate) trunks: Named<IfName, Trunk>,
-    pub(crate) segments: Named<Name, Segment>,
+    pub(crate) segments: Named<SegmentName, Segment>,
     pub(crate) pools: Named<Name, Pool>,
     pub(crate) guests: Named<GuestName, Guest>,
     pub(crate) allows: Vec<At<Allow>>,

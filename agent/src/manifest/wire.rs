@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_types::{GuestName, IfName, Mac, VlanId};
+use bulkhead_types::{GuestName, IfName, Mac, SegmentName, VlanId};
 use ipnet::IpNet;
 
 use super::place::At;
@@ -21,7 +21,7 @@ table! {
         /// Ports that carry tagged frames, by the name of the interface.
         optional "trunk" = trunk: Named<IfName, Trunk>,
         /// VLANs of a trunk, each with a bridge of its own, by name.
-        optional "segment" = segment: Named<Name, Segment>,
+        optional "segment" = segment: Named<SegmentName, Segment>,
         /// Directories of disk images, by name.
         optional "pool" = pool: Named<Name, Pool>,
         /// Guests, by name.
@@ -96,7 +96,7 @@ table! {
         /// Disks by their name in the guest, `vda` to `vdz`; it boots from them in the order of these names.
         optional "disk" = disk: Named<Target, Disk>,
         /// NICs by the name of their segment; it boots from them after the disks, in the order of the file.
-        optional "nic" = nic: Named<Name, Nic>,
+        optional "nic" = nic: Named<SegmentName, Nic>,
         /// Limits of the guest and its QEMU together.
         optional "limits" = limits: Limits,
         /// Whether it runs; true unless given. A guest with `start = false` is defined only.

@@ -72,7 +72,7 @@ mod tests {
 
     fn delete(index: u32, is_bridge: bool, by_group: bool) -> Step {
         let link: bulkhead_types::IfName = format!("l{index}").parse().unwrap();
-        Step::DeleteLink { bridge: link.clone(), link, index, is_bridge, by_group }
+        Step::DeleteLink { bridge: crate::SegmentBridge::left(link.clone()), link, index, is_bridge, by_group }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) fn message(step: &Step) -> Option<Message> {
         Step::DeleteLink { index, .. } => {
             plain(RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(*index).build()))
         }
-        Step::CreateBridge { bridge, index, mac, mtu } => create_bridge(bridge.as_str(), *index, *mac, *mtu),
+        Step::CreateBridge { bridge, index, mac, mtu } => create_bridge(bridge.name.as_str(), *index, *mac, *mtu),
         Step::CreateVlan { link, index, parent, vlan, master, mtu, .. } => {
             let message = LinkVlan::new(link.as_str(), *parent, vlan.get());
             create(message.index(*index).link_group(LINK_GROUP).mtu(*mtu).controller(*master).build())

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{Draft, Site};
 use crate::model::{Address, Observed, PROTOCOL};
-use crate::step::Step;
+use crate::step::{SegmentBridge, Step};
 
 pub(super) fn plan(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut Draft) {
     for site in sites {
@@ -46,7 +46,7 @@ fn bridge(site: &Site<'_>, observed: &Observed, draft: &mut Draft) {
     for address in on(observed, site.bridge) {
         if wanted.contains(&address.address) {
             if address.duplicate {
-                draft.bridge_notice(name, Cause::Held, duplicate(name, address));
+                draft.segment_notice(site.segment, Cause::Held, duplicate(name, address));
             }
             continue;
         }
@@ -54,39 +54,39 @@ fn bridge(site: &Site<'_>, observed: &Observed, draft: &mut Draft) {
             Unwanted::Vanishes => {}
             Unwanted::Delete => {
                 if address.protocol != PROTOCOL {
-                    draft.bridge_notice(name, Cause::Foreign, removed(name, address));
+                    draft.segment_notice(site.segment, Cause::Foreign, removed(name, address));
                 }
                 goes.push(address);
             }
             // Every link with IPv6 has a link-local address; neighbour discovery needs it.
             Unwanted::Leave if link_local(&address.address) => {}
-            Unwanted::Leave => draft.bridge_notice(name, Cause::Foreign, left(name, address)),
+            Unwanted::Leave => draft.segment_notice(site.segment, Cause::Foreign, left(name, address)),
         }
     }
-    let lost = delete(name, name.as_str(), &goes, observed, draft);
+    let lost = delete(&site.segment.into(), name.as_str(), &goes, observed, draft);
     let has = |address: &IpNet| !lost.contains(address) && on(observed, site.bridge).any(|a| a.address == *address);
     for address in wanted.iter().filter(|address| !has(address)) {
-        draft.addresses.push(Step::AddAddress { bridge: name.clone(), index: site.bridge, address: *address });
+        draft.addresses.push(Step::AddAddress { bridge: site.segment.into(), index: site.bridge, address: *address });
     }
 }
 
 /// The VLAN link is only a port: whatever address it has came from elsewhere.
 fn port(site: &Site<'_>, vlan: u32, observed: &Observed, draft: &mut Draft) {
-    let (bridge, link) = (&site.segment.bridge, &site.segment.vlan_link);
+    let link = &site.segment.vlan_link;
     let mut goes = Vec::new();
     for address in on(observed, vlan).filter(|address| address.address.addr().is_ipv4()) {
         match judge(site, address) {
-            Unwanted::Leave => draft.bridge_notice(bridge, Cause::Foreign, left(link, address)),
+            Unwanted::Leave => draft.segment_notice(site.segment, Cause::Foreign, left(link, address)),
             Unwanted::Vanishes => {}
             Unwanted::Delete => {
                 if address.protocol != PROTOCOL {
-                    draft.bridge_notice(bridge, Cause::Foreign, removed(link, address));
+                    draft.segment_notice(site.segment, Cause::Foreign, removed(link, address));
                 }
                 goes.push(address);
             }
         }
     }
-    delete(bridge, link.as_str(), &goes, observed, draft);
+    delete(&site.segment.into(), link.as_str(), &goes, observed, draft);
 }
 
 /// Addresses with our protocol number on links that are no segment's.
@@ -96,7 +96,7 @@ fn elsewhere(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut 
     for link in links {
         let ours: Vec<&Address> = on(observed, link.index).filter(|address| address.protocol == PROTOCOL).collect();
         if let Ok(name) = link.name.parse::<IfName>() {
-            delete(&name, &link.name, &ours, observed, draft);
+            delete(&SegmentBridge::left(name), &link.name, &ours, observed, draft);
         }
     }
 }
@@ -104,7 +104,13 @@ fn elsewhere(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut 
 /// Deletes addresses of one link, secondary ones first. Returns what has to be added again: with a primary address the
 /// kernel deletes its secondary ones, unless `promote_secondaries` is set, so those that stay go and come back. Where that
 /// would take a foreign address along, the primary one is held.
-fn delete(bridge: &IfName, link: &str, goes: &[&Address], observed: &Observed, draft: &mut Draft) -> BTreeSet<IpNet> {
+fn delete(
+    bridge: &SegmentBridge,
+    link: &str,
+    goes: &[&Address],
+    observed: &Observed,
+    draft: &mut Draft,
+) -> BTreeSet<IpNet> {
     let Ok(link) = link.parse::<IfName>() else { return BTreeSet::new() };
     let (mut secondary, mut primary, mut back) = (Vec::new(), Vec::new(), BTreeSet::new());
     for address in goes {
@@ -118,7 +124,7 @@ fn delete(bridge: &IfName, link: &str, goes: &[&Address], observed: &Observed, d
         };
         let followers: Vec<&Address> = on(observed, address.index).filter(follows).collect();
         if let Some(foreign) = followers.iter().find(|other| other.protocol != PROTOCOL) {
-            draft.bridge_notice(bridge, Cause::Held, held(&link, address, foreign));
+            draft.notice(bridge.object(), Cause::Held, held(&link, address, foreign));
             continue;
         }
         back.extend(followers.iter().map(|other| other.address));

@@ -6,7 +6,7 @@ use bulkhead_types::{Cause, IfName, Object};
 
 use super::{Draft, Site, stale};
 use crate::model::{BridgeOptions, Desired, Kind, LINK_GROUP, Link, Observed, Segment};
-use crate::step::{Change, Step};
+use crate::step::{Change, SegmentBridge, Step};
 
 /// Below this MTU, in bytes, the kernel has no IPv6 on a link, and no sysctl of it (`IPV6_MIN_MTU`).
 const IPV6_MIN_MTU: u32 = 1280;
@@ -103,7 +103,7 @@ fn segment<'a>(found: &Found<'a>, ipv6: bool, next: &mut u32, draft: &mut Draft)
     let make = found.trunk.filter(|_| !clash);
     if found.trunk.is_none() && !matches!((found.bridge, found.vlan), (Place::Ours(_), Place::Ours(_))) {
         let text = format!("segment of bridge {} waits for trunk {}", segment.bridge, segment.trunk);
-        draft.bridge_notice(&segment.bridge, Cause::Pending, text);
+        draft.segment_notice(segment, Cause::Pending, text);
     }
     let speaks = segment.host.as_ref().is_some_and(|host| host.addresses.iter().any(|a| a.addr().is_ipv6()));
     let wanted = mtu(found, draft);
@@ -118,7 +118,7 @@ fn segment<'a>(found: &Found<'a>, ipv6: bool, next: &mut u32, draft: &mut Draft)
             link.index
         }
         (Place::Free, Some(_)) => {
-            let (bridge, mac, index, mtu) = (segment.bridge.clone(), segment.mac, choose(), wanted?);
+            let (bridge, mac, index, mtu) = (segment.into(), segment.mac, choose(), wanted?);
             draft.creates.push(Step::CreateBridge { bridge, index, mac, mtu });
             wake(segment, &segment.bridge, index, ipv6 && mtu >= IPV6_MIN_MTU, speaks, draft);
             index
@@ -133,7 +133,7 @@ fn segment<'a>(found: &Found<'a>, ipv6: bool, next: &mut u32, draft: &mut Draft)
         (Place::Free, Some(trunk)) => {
             let (index, mtu) = (choose(), wanted?);
             draft.creates.push(Step::CreateVlan {
-                bridge: segment.bridge.clone(),
+                bridge: segment.into(),
                 link: segment.vlan_link.clone(),
                 index,
                 trunk: segment.trunk.clone(),
@@ -164,8 +164,7 @@ fn clashes(found: &Found<'_>, draft: &mut Draft) -> bool {
         } else {
             format!("{name} cannot be made: a foreign link already carries VLAN {} of {}", segment.vlan, segment.trunk)
         };
-        draft.bridge_notice(
-            &segment.bridge,
+        draft.segment_notice(segment,
             Cause::Clash,
             format!(
                 "{what} ({other}, {kind}, ifindex {}, link group {}; ours are in group {LINK_GROUP}). It is left alone. Remove it \
@@ -184,8 +183,7 @@ fn mtu(found: &Found<'_>, draft: &mut Draft) -> Option<u32> {
     let wanted = segment.mtu.unwrap_or(most);
     if wanted > most {
         let (bridge, trunk) = (&segment.bridge, &segment.trunk);
-        draft.bridge_notice(
-            bridge,
+        draft.segment_notice(segment,
             Cause::Held,
             format!(
                 "MTU {wanted} of {bridge} is more than the {most} of trunk {trunk}, so {most} is used; raise the trunk's \
@@ -198,7 +196,7 @@ fn mtu(found: &Found<'_>, draft: &mut Draft) -> Option<u32> {
 
 /// A new link is made down; then IPv6 is set, and only then may it speak.
 fn wake(segment: &Segment, link: &IfName, index: u32, ipv6: bool, speaks: bool, draft: &mut Draft) {
-    let (bridge, link) = (segment.bridge.clone(), link.clone());
+    let (bridge, link) = (SegmentBridge::from(segment), link.clone());
     if ipv6 {
         draft.ipv6.push(Step::SetIpv6 { bridge: bridge.clone(), link: link.clone(), on: speaks });
     }
@@ -214,7 +212,7 @@ enum Role {
 /// Sets a link of ours back to what it was made as.
 fn mend(segment: &Segment, link: &Link, role: Role, mtu: u32, ipv6: bool, draft: &mut Draft) {
     let name = if let Role::Bridge { .. } = role { &segment.bridge } else { &segment.vlan_link };
-    let (bridge, index) = (segment.bridge.clone(), link.index);
+    let (bridge, index) = (SegmentBridge::from(segment), link.index);
     let mut changes = Vec::new();
     if link.mtu != mtu {
         changes.push(Change::Mtu(mtu));

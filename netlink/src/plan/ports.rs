@@ -1,10 +1,10 @@
 //! Ports on our bridges: the VLAN link, the taps of declared NICs, and whatever else somebody put there.
 
-use bulkhead_types::{Cause, IfName};
+use bulkhead_types::{Cause, IfName, Object};
 
 use super::{Draft, Site};
 use crate::model::{Desired, Link, Observed, Port, PortFlags};
-use crate::step::Step;
+use crate::step::{SegmentBridge, Step};
 
 pub(super) fn plan(desired: &Desired, sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut Draft) {
     for site in sites {
@@ -35,7 +35,7 @@ fn uplink(site: &Site<'_>, link: &Link, draft: &mut Draft) {
     let wanted = PortFlags::uplink(flags.locked.is_some());
     if flags != wanted {
         draft.ports.push(Step::ChangePort {
-            bridge: site.segment.bridge.clone(),
+            bridge: site.segment.into(),
             port: site.segment.vlan_link.clone(),
             index: link.index,
             flags: wanted,
@@ -52,20 +52,20 @@ fn stranger(site: &Site<'_>, link: &Link, draft: &mut Draft) {
         link.kind.name(),
         link.index
     );
-    draft.bridge_notice(bridge, Cause::Foreign, text);
+    draft.segment_notice(site.segment, Cause::Foreign, text);
 }
 
 fn guest(site: &Site<'_>, name: &IfName, port: &Port, link: &Link, observed: &Observed, draft: &mut Draft) {
-    let (bridge, index) = (site.segment.bridge.clone(), link.index);
+    let (bridge, index) = (SegmentBridge::from(site.segment), link.index);
     let Some(flags) = link.port else {
         let text = format!("the port flags of {name} on {bridge} cannot be read, so they are not set");
-        draft.bridge_notice(&site.segment.bridge, Cause::Unsupported, text);
+        draft.segment_notice(site.segment, Cause::Unsupported, text);
         return;
     };
     if flags.locked.is_none() {
         let text =
             format!("{name} is not locked to its address: the kernel is older than 5.16; the policy alone pins it");
-        draft.bridge_notice(&site.segment.bridge, Cause::Unsupported, text);
+        draft.segment_notice(site.segment, Cause::Unsupported, text);
     }
     // The host's own end of the port would tell the guest the host's address, and ask it for routers. Last, since the addresses
     // that go with IPv6 may be ours, and were planned to go by themselves.
@@ -97,5 +97,5 @@ fn elsewhere(name: &IfName, port: &Port, link: &Link, observed: &Observed, gone:
         "{name} stands {stands} and belongs on {bridge}; nothing passes through it. Put it back with `ip link set {name} master \
          {bridge}`, or restart its guest"
     );
-    draft.bridge_notice(bridge, Cause::Held, text);
+    draft.notice(Object::Segment(port.segment.clone()), Cause::Held, text);
 }

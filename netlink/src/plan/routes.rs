@@ -9,7 +9,7 @@ use netlink_packet_route::route::RouteHeader;
 
 use super::{Draft, Site};
 use crate::model::{Observed, PROTOCOL, Route};
-use crate::step::Step;
+use crate::step::{SegmentBridge, Step};
 
 /// What the kernel makes of metric 0 in IPv6 (`IP6_RT_PRIO_USER`).
 const IPV6_METRIC: u32 = 1024;
@@ -22,7 +22,7 @@ pub(super) fn plan(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft:
             let key = (gateway.is_ipv6(), metric(*gateway, host.metric));
             if let Some((first, other)) = wanted.get(&key) {
                 let text = twice(&site.segment.bridge, *gateway, &first.segment.bridge, *other, key.1);
-                draft.bridge_notice(&site.segment.bridge, Cause::Clash, text);
+                draft.segment_notice(site.segment, Cause::Clash, text);
             } else {
                 wanted.insert(key, (site, *gateway));
             }
@@ -36,7 +36,9 @@ pub(super) fn plan(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft:
     };
     for route in observed.routes.iter().filter(stays) {
         let serves = wanted.get(&key(route)).is_some_and(|(site, gateway)| is(route, site, *gateway));
-        if let Some(bridge) = own(route, observed).filter(|_| !serves) {
+        if let Some(link) = own(route, observed).filter(|_| !serves) {
+            let site = sites.iter().find(|site| site.segment.bridge == link);
+            let bridge = site.map_or_else(|| SegmentBridge::left(link), |site| site.segment.into());
             draft.unroutes.push(Step::DeleteRoute { bridge, route: route.clone() });
         }
     }
@@ -49,10 +51,10 @@ pub(super) fn plan(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft:
         }
         let foreign = same.find(|route| own(route, observed).is_none() && !is(route, site, *gateway));
         if let Some(foreign) = foreign {
-            draft.bridge_notice(bridge, Cause::Clash, clash(bridge, *gateway, foreign, observed));
+            draft.segment_notice(site.segment, Cause::Clash, clash(bridge, *gateway, foreign, observed));
             continue;
         }
-        let (bridge, gateway, metric) = (bridge.clone(), *gateway, *metric);
+        let (bridge, gateway, metric) = (site.segment.into(), *gateway, *metric);
         draft.routes.push(Step::AddRoute { bridge, index: site.bridge, gateway, metric });
     }
 }

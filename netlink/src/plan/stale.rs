@@ -6,7 +6,7 @@ use bulkhead_types::IfName;
 
 use super::Draft;
 use crate::model::{Desired, Kind, LEAVING_GROUP, LINK_GROUP, Link, Observed};
-use crate::step::Step;
+use crate::step::{SegmentBridge, Step};
 
 /// Deletes every link of ours that is not kept: VLAN links first, so that nothing comes from outside any more while the
 /// bridges, which take longer, go.
@@ -17,7 +17,7 @@ pub(super) fn delete(desired: &Desired, observed: &Observed, kept: &BTreeSet<u32
     for bridges in [false, true] {
         for link in stale().filter(|link| matches!(link.kind, Kind::Bridge(_)) == bridges) {
             let Some(name) = link.own() else { continue };
-            let bridge = bridge_of(desired, observed, link).unwrap_or_else(|| name.clone());
+            let bridge = bridge_of(desired, observed, link).unwrap_or_else(|| SegmentBridge::left(name.clone()));
             let index = link.index;
             draft.deletes.push(Step::DeleteLink { bridge, link: name, index, is_bridge: bridges, by_group: alone });
         }
@@ -25,11 +25,11 @@ pub(super) fn delete(desired: &Desired, observed: &Observed, kept: &BTreeSet<u32
 }
 
 /// The segment that a stale link belonged to: the one that wants its name, or the bridge of ours that it is a port of.
-fn bridge_of(desired: &Desired, observed: &Observed, link: &Link) -> Option<IfName> {
+fn bridge_of(desired: &Desired, observed: &Observed, link: &Link) -> Option<SegmentBridge> {
     let wants = |name: &IfName| name.as_str() == link.name;
     let segment = desired.segments.iter().find(|s| wants(&s.vlan_link) || wants(&s.bridge));
     let master = || link.master.and_then(|index| observed.links.get(&index)).and_then(Link::own);
-    segment.map(|segment| segment.bridge.clone()).or_else(master)
+    segment.map(SegmentBridge::from).or_else(|| master().map(SegmentBridge::left))
 }
 
 /// Marks the links that come up for one message to the group: where at least two come up, they are all of the group that

@@ -93,7 +93,9 @@ fn a_segment_added_to_others_touches_no_other() {
         let plan = world.settle(&manifest((20..31).map(hidden))).await;
         // Bridge, VLAN, and each set up by itself: a message to the group would touch the other ten.
         assert_eq!(world.kernel.writes().messages - before.messages, 4);
-        assert!(plan.steps.iter().all(|step| bulkhead_types::Step::object(step) == Object::Bridge(name("br30"))));
+        assert!(
+            plan.steps.iter().all(|step| bulkhead_types::Step::object(step) == Object::Segment(segment_of("br30")))
+        );
     });
 }
 

@@ -98,7 +98,7 @@ fn what_is_made_between_reading_and_writing_fails_its_own_segment_alone() {
         run("ip link add br20 type veth peer name peer20");
         let report = world.apply(&plan).await;
         let outcome = |bridge: &str, is: fn(&Outcome) -> bool| {
-            let of = |step: &Step| bulkhead_types::Step::object(step) == Object::Bridge(name(bridge));
+            let of = |step: &Step| bulkhead_types::Step::object(step) == Object::Segment(segment_of(bridge));
             report.steps.iter().filter(|(step, outcome)| of(step) && is(outcome)).count()
         };
         assert_eq!(outcome("br20", |o| matches!(o, Outcome::Failed(_))), 2, "bridge and VLAN link: {report:#?}");

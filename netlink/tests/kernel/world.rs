@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bulkhead_netlink::model::{DEFAULT_METRIC, Desired, Host, Observed, Port, Segment};
 use bulkhead_netlink::{Kernel, Plan, Step, plan};
-use bulkhead_types::{IfName, Mac, Outcome, Report, VlanId};
+use bulkhead_types::{IfName, Mac, Outcome, Report, SegmentName, VlanId};
 
 use crate::sys::{self, Capture};
 
@@ -78,6 +78,7 @@ pub(crate) fn hidden(vlan: u16) -> Segment {
         trunk: name("eth0"),
         vlan: VlanId::try_from(i64::from(vlan)).unwrap(),
         vlan_link: name(&format!("vlan{vlan}")),
+        name: segment_of(&format!("br{vlan}")),
         bridge: name(&format!("br{vlan}")),
         mac: mac(a, b),
         mtu: None,
@@ -99,8 +100,13 @@ pub(crate) fn manifest(segments: impl IntoIterator<Item = Segment>) -> Desired {
     Desired { segments: segments.into_iter().collect(), ports: BTreeMap::new() }
 }
 
+/// The segment of a bridge of these tests: `lan20` of `br20`.
+pub(crate) fn segment_of(bridge: &str) -> SegmentName {
+    bridge.replacen("br", "lan", 1).parse().unwrap()
+}
+
 pub(crate) fn with_port(mut desired: Desired, tap: &str, bridge: &str, address: Mac) -> Desired {
-    desired.ports.insert(name(tap), Port { bridge: name(bridge), mac: address });
+    desired.ports.insert(name(tap), Port { segment: segment_of(bridge), bridge: name(bridge), mac: address });
     desired
 }
 

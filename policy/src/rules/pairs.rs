@@ -45,8 +45,10 @@ fn places(endpoint: &Endpoint, bridge: &Bridge, site: &Site<'_>) -> Vec<Place> {
             let nics = site.nics().filter(|nic| nic.guest == *guest && nic.bridge == bridge.name);
             nics.map(|nic| Place::Nic(nic.tap.clone())).collect()
         }
-        Endpoint::Segment(name) if *name == bridge.name => vec![Place::Segment(name.clone())],
-        Endpoint::Outside(name) if *name == bridge.name => vec![Place::Outside(bridge.outside.clone())],
+        Endpoint::Segment(name) if bridge.segment.as_ref() == Some(name) => vec![Place::Segment(bridge.name.clone())],
+        Endpoint::Outside(name) if bridge.segment.as_ref() == Some(name) => {
+            vec![Place::Outside(bridge.outside.clone())]
+        }
         Endpoint::Host if bridge.host => vec![Place::Host],
         Endpoint::Segment(_) | Endpoint::Outside(_) | Endpoint::Host => Vec::new(),
     }

@@ -87,7 +87,7 @@ fn where_the_host_is_seen_outside_speaks_with_it_as_before_and_a_guest_only_by_a
 }
 
 fn lan_of(number: u8) -> Endpoint {
-    Endpoint::Segment(name(&format!("br{number}")))
+    Endpoint::Segment(segment_of(&format!("br{number}")))
 }
 
 #[test]

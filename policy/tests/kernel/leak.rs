@@ -98,7 +98,7 @@ fn of_a_flood_of_forbidden_frames_none_passes_during_two_thousand_changes() {
         little.allows[0].what = tcp(&[443]);
         little.nics[1].ipv4 = vec!["10.0.0.22".parse().unwrap()];
         let mut much = little.clone();
-        much.allows.push(allow(lan(), Endpoint::Segment(name("br20")), ping()));
+        much.allows.push(allow(lan(), Endpoint::Segment(segment_of("br20")), ping()));
         much.nics.push(nic(7, "br20", &["10.0.0.7", "2001:db8::7"]));
         much.bridges.push(segment(30, true));
         let mut plans = Vec::new();

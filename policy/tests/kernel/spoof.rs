@@ -25,8 +25,8 @@ impl Scene {
         make_bridge(&bridge);
         let mut stations: Vec<Station> = (1..=3).map(|i| Station::behind(&format!("bh-{i}"), "br20", mac(i))).collect();
         stations.push(Station::behind("vlan20", "br20", mac(0x50)));
-        let lan = || Endpoint::Segment(name("br20"));
-        let outside = || Endpoint::Outside(name("br20"));
+        let lan = || Endpoint::Segment(segment_of("br20"));
+        let outside = || Endpoint::Outside(segment_of("br20"));
         let desired = Desired {
             bridges: vec![bridge],
             nics: vec![
@@ -193,7 +193,7 @@ fn a_port_that_nobody_declared_gets_nothing_in_and_nothing_out() {
         assert_eq!(scene.guests[3].frames().len(), 0);
         assert!(scene.world.counted(UNDECLARED).await >= before + EACH as u64);
         // A declared port on another bridge is as strange there.
-        let other = Bridge { name: name("br21"), outside: name("vlan21"), zone: 21, mac: mac(0x95), host: true };
+        let other = segment(21, true);
         make_bridge(&other);
         scene.desired.bridges.push(other);
         scene.world.settle(&scene.desired).await;

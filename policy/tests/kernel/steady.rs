@@ -14,7 +14,6 @@ pub(crate) fn everything() -> Desired {
         to_net: to_net.iter().map(|text| net(text)).collect(),
         ..allow(from, to, what)
     };
-    let br20 = || name("br20");
     let ports = Traffic {
         tcp: vec![80..=80, 443..=443, 8000..=8010, 8011..=8011],
         udp: vec![53..=53, 1024..=2047],
@@ -38,35 +37,29 @@ pub(crate) fn everything() -> Desired {
             nic(4, "br30", &["10.0.0.1"]),
         ],
         allows: vec![
-            allow(guest(1), Endpoint::Outside(br20()), ports.clone()),
+            allow(guest(1), outside(), ports.clone()),
             allow(guest(1), guest(2), tcp(&[22])),
-            allow(guest(2), Endpoint::Segment(br20()), tcp(&[25])),
-            allow(Endpoint::Segment(br20()), guest(3), Traffic { udp: vec![514..=514], ..Traffic::default() }),
-            allow(Endpoint::Segment(br20()), Endpoint::Segment(br20()), icmp(&["echo-request"])),
-            allow(Endpoint::Segment(br20()), Endpoint::Outside(br20()), all_icmp.clone()),
-            allow(Endpoint::Outside(br20()), Endpoint::Segment(br20()), icmp(&["echo-request"])),
-            allow(Endpoint::Outside(br20()), guest(1), any()),
+            allow(guest(2), lan(), tcp(&[25])),
+            allow(lan(), guest(3), Traffic { udp: vec![514..=514], ..Traffic::default() }),
+            allow(lan(), lan(), icmp(&["echo-request"])),
+            allow(lan(), outside(), all_icmp.clone()),
+            allow(outside(), lan(), icmp(&["echo-request"])),
+            allow(outside(), guest(1), any()),
             allow(Endpoint::Host, guest(1), tcp(&[22])),
             allow(guest(1), Endpoint::Host, ports),
-            allow(Endpoint::Segment(br20()), Endpoint::Host, all_icmp),
-            allow(Endpoint::Host, Endpoint::Segment(br20()), any()),
-            allow(Endpoint::Host, Endpoint::Outside(br20()), any()),
+            allow(lan(), Endpoint::Host, all_icmp),
+            allow(Endpoint::Host, lan(), any()),
+            allow(Endpoint::Host, outside(), any()),
             narrow(
                 guest(2),
-                Endpoint::Outside(br20()),
+                outside(),
                 &[],
                 &["10.0.0.0/8", "10.1.0.0/16", "192.168.1.1/32", "2001:db8::/32"],
                 tcp(&[443]),
             ),
-            narrow(guest(2), Endpoint::Outside(br20()), &["0.0.0.0/0"], &["2001:db8::/32", "172.16.0.0/12"], any()),
-            narrow(Endpoint::Outside(br20()), guest(3), &["::/0"], &[], icmp(&["echo-request", "packet-too-big"])),
-            narrow(
-                Endpoint::Outside(br20()),
-                guest(3),
-                &["128.0.0.0/1"],
-                &["10.0.0.3/32"],
-                icmp(&["echo-request", "time-exceeded"]),
-            ),
+            narrow(guest(2), outside(), &["0.0.0.0/0"], &["2001:db8::/32", "172.16.0.0/12"], any()),
+            narrow(outside(), guest(3), &["::/0"], &[], icmp(&["echo-request", "packet-too-big"])),
+            narrow(outside(), guest(3), &["128.0.0.0/1"], &["10.0.0.3/32"], icmp(&["echo-request", "time-exceeded"])),
         ],
     }
 }

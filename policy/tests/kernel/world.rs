@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bulkhead_policy::model::*;
 use bulkhead_policy::{Plan, Ruleset, Step, plan};
-use bulkhead_types::{IfName, Mac, Outcome, Report};
+use bulkhead_types::{IfName, Mac, Outcome, Report, SegmentName};
 
 use crate::sys::{self, Wire};
 
@@ -153,9 +153,15 @@ pub(crate) fn make_bridge(bridge: &Bridge) {
     run(&format!("ip link set {name} up"));
 }
 
+/// The segment of a bridge of these tests: `lan20` of `br20`.
+pub(crate) fn segment_of(bridge: &str) -> SegmentName {
+    bridge.replacen("br", "lan", 1).parse().unwrap()
+}
+
 /// `brN` with `vlanN` as its outside.
 pub(crate) fn segment(number: u8, host: bool) -> Bridge {
     Bridge {
+        segment: Some(segment_of(&format!("br{number}"))),
         name: name(&format!("br{number}")),
         outside: name(&format!("vlan{number}")),
         zone: u16::from(number),
@@ -168,6 +174,7 @@ pub(crate) fn segment(number: u8, host: bool) -> Bridge {
 pub(crate) fn nic(number: u8, bridge: &str, addresses: &[&str]) -> Nic {
     let mut nic = Nic {
         guest: format!("g{number}").parse().unwrap(),
+        segment: segment_of(bridge),
         tap: name(&format!("bh-{number}")),
         bridge: name(bridge),
         mac: mac(number),
@@ -308,11 +315,11 @@ impl Lan {
 }
 
 pub(crate) fn lan() -> Endpoint {
-    Endpoint::Segment(name("br20"))
+    Endpoint::Segment(segment_of("br20"))
 }
 
 pub(crate) fn outside() -> Endpoint {
-    Endpoint::Outside(name("br20"))
+    Endpoint::Outside(segment_of("br20"))
 }
 
 pub(crate) fn udp_ports(ports: &[u16]) -> Traffic {

@@ -15,7 +15,7 @@ async fn twins() -> (World, [(Wire, Wire, Station, Station); 2]) {
         make_bridge(&bridge);
         let inside = Station::behind(&format!("bh-{port}"), bridge.name.as_str(), mac(port));
         let far = Station::behind(bridge.outside.as_str(), bridge.name.as_str(), mac(OUTSIDE_MAC));
-        desired.allows.push(allow(guest(port), Endpoint::Outside(bridge.name.clone()), udp_ports(&[53])));
+        desired.allows.push(allow(guest(port), Endpoint::Outside(segment_of(bridge.name.as_str())), udp_ports(&[53])));
         desired.nics.push(nic(port, bridge.name.as_str(), &["10.0.0.1", "2001:db8::1"]));
         desired.bridges.push(bridge);
         sides.push((inside.wire(), far.wire(), inside, far));

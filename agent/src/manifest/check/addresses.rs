@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_types::{GuestName, Mac};
+use bulkhead_types::{GuestName, Mac, SegmentName};
 use ipnet::IpNet;
 
 use super::claims::Claims;
@@ -10,14 +10,14 @@ use super::{host, links};
 use crate::manifest::identity;
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
-use crate::manifest::value::{Entry, Name, special};
+use crate::manifest::value::{Entry, special};
 use crate::manifest::whole::Whole;
 use crate::manifest::wire::{Nic, Segment};
 
 /// What is taken so far.
 struct Taken<'a> {
     macs: Claims<Mac>,
-    here: Claims<(&'a Name, IpAddr)>,
+    here: Claims<(&'a SegmentName, IpAddr)>,
     anywhere: Claims<IpAddr>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
     }
 }
 
-fn mac(guest: &GuestName, nic: &Entry<Name, Nic>, taken: &mut Taken<'_>, problems: &mut Problems) {
+fn mac(guest: &GuestName, nic: &Entry<SegmentName, Nic>, taken: &mut Taken<'_>, problems: &mut Problems) {
     let given = nic.table.mac.as_ref();
     let Some(mac) = given.map(|at| at.value).or_else(|| identity::nic_mac(guest, &nic.name)) else { return };
     let place = given.map_or(&nic.place, |at| &at.place);
@@ -57,7 +57,7 @@ fn mac(guest: &GuestName, nic: &Entry<Name, Nic>, taken: &mut Taken<'_>, problem
 }
 
 /// Whether the NIC can say anything at all.
-fn speaks(nic: &Entry<Name, Nic>, problems: &mut Problems) {
+fn speaks(nic: &Entry<SegmentName, Nic>, problems: &mut Problems) {
     let addresses = nic.table.address.as_ref();
     if problems.within(nic.place.file, &nic.place.key) {
         return;
@@ -82,8 +82,8 @@ fn speaks(nic: &Entry<Name, Nic>, problems: &mut Problems) {
 
 fn once<'a>(
     at: &At<IpAddr>,
-    segment: &'a Entry<Name, Segment>,
-    nic: &Entry<Name, Nic>,
+    segment: &'a Entry<SegmentName, Segment>,
+    nic: &Entry<SegmentName, Nic>,
     taken: &mut Taken<'a>,
     problems: &mut Problems,
 ) {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use bulkhead_types::SegmentName;
+
 use super::reach;
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
-use crate::manifest::value::{Endpoint, List, Name, Net};
+use crate::manifest::value::{Endpoint, List, Net};
 use crate::manifest::whole::Whole;
 use crate::manifest::wire::Allow;
 
@@ -66,12 +68,12 @@ fn pair<'a>(
     to: &'a At<Endpoint>,
     whole: &'a Whole,
     problems: &mut Problems,
-) -> BTreeSet<&'a Name> {
+) -> BTreeSet<&'a SegmentName> {
     let (a, b) = (&from.value, &to.value);
     let (Some(on_a), Some(on_b)) = (reach::segments(a, whole), reach::segments(b, whole)) else {
         return BTreeSet::new();
     };
-    let shared: BTreeSet<&Name> = on_a.intersection(&on_b).copied().collect();
+    let shared: BTreeSet<&SegmentName> = on_a.intersection(&on_b).copied().collect();
     let why = match (a, b) {
         (Endpoint::Guest(_), _) | (Endpoint::Host, Endpoint::Host) if a == b => Some((
             format!("`{}` is {b}, which `from` is too", to.place.key),
@@ -91,10 +93,10 @@ fn pair<'a>(
     shared
 }
 
-fn apart(from: &At<Endpoint>, to: &At<Endpoint>, on: &BTreeSet<&Name>, problems: &mut Problems) {
+fn apart(from: &At<Endpoint>, to: &At<Endpoint>, on: &BTreeSet<&SegmentName>, problems: &mut Problems) {
     let host = [from, to].into_iter().find(|at| at.value == Endpoint::Host);
     let other = if from.value == Endpoint::Host { to } else { from };
-    let segments = on.iter().map(|name| name.0.as_str()).collect::<Vec<_>>();
+    let segments = on.iter().map(|name| name.as_str()).collect::<Vec<_>>();
     match host {
         Some(host) => problems
             .error(&host.place, format!("`{}`: the host is on no segment of {}", host.place.key, other.value))
@@ -117,7 +119,7 @@ fn narrowed(
     side: &str,
     endpoints: &[At<Endpoint>],
     nets: Option<&At<List<Net>>>,
-    shared: &BTreeSet<&Name>,
+    shared: &BTreeSet<&SegmentName>,
     whole: &Whole,
     problems: &mut Problems,
 ) {

@@ -2,18 +2,19 @@
 
 use std::net::IpAddr;
 
+use bulkhead_types::SegmentName;
 use ipnet::IpNet;
 
 use super::claims::Claims;
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
-use crate::manifest::value::{Entry, Name, special};
+use crate::manifest::value::{Entry, special};
 use crate::manifest::whole::Whole;
 use crate::manifest::wire::{Host, Segment};
 
 pub(super) fn check(whole: &Whole, problems: &mut Problems) {
     let mut gateways = Claims::new();
-    let mut earlier: Vec<(&Name, &At<IpNet>)> = Vec::new();
+    let mut earlier: Vec<(&SegmentName, &At<IpNet>)> = Vec::new();
     for Entry { name, table, .. } in &whole.segments.0 {
         let Some(host) = &table.host else { continue };
         overlaps(&earlier, name, &host.value, problems);
@@ -41,19 +42,19 @@ pub(super) fn gateways(segment: &Segment) -> &[At<IpAddr>] {
     segment.host.as_ref().and_then(|host| host.value.gateway.as_ref()).map_or(&[], |list| &list.value.0)
 }
 
-fn overlaps(earlier: &[(&Name, &At<IpNet>)], name: &Name, host: &Host, problems: &mut Problems) {
+fn overlaps(earlier: &[(&SegmentName, &At<IpNet>)], name: &SegmentName, host: &Host, problems: &mut Problems) {
     for at in host.address.iter().flat_map(|list| &list.value.0) {
         let overlap = |other: &IpNet| other.contains(&at.value.network()) || at.value.contains(&other.network());
         let Some((other, first)) = earlier.iter().find(|(_, first)| overlap(&first.value)) else { continue };
         let title = if first.value.addr() == at.value.addr() {
-            format!("the host has the address {} on segment.{} and on segment.{}", at.value.addr(), other.0, name.0)
+            format!("the host has the address {} on segment.{} and on segment.{}", at.value.addr(), other, name)
         } else {
             format!(
                 "the host is in {} on segment.{} and in {} on segment.{}",
                 first.value.trunc(),
-                other.0,
+                other,
                 at.value.trunc(),
-                name.0
+                name
             )
         };
         problems
@@ -64,9 +65,9 @@ fn overlaps(earlier: &[(&Name, &At<IpNet>)], name: &Name, host: &Host, problems:
     }
 }
 
-fn one_of_a_family(gateway: &At<IpAddr>, name: &Name, claims: &mut Claims<bool>, problems: &mut Problems) {
+fn one_of_a_family(gateway: &At<IpAddr>, name: &SegmentName, claims: &mut Claims<bool>, problems: &mut Problems) {
     let family = if gateway.value.is_ipv4() { "IPv4" } else { "IPv6" };
-    let holder = format!("default gateway of segment.{}", name.0);
+    let holder = format!("default gateway of segment.{}", name);
     if let Some((first, earlier)) = claims.claim(gateway.value.is_ipv4(), &gateway.place, &holder) {
         problems
             .error(&gateway.place, format!("the host has two default gateways for {family}"))

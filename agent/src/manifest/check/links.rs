@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_types::IfName;
+use bulkhead_types::{IfName, SegmentName};
 
 use super::claims::Claims;
 use crate::manifest::identity;
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::spell::nearest;
-use crate::manifest::value::{Entry, Name};
+use crate::manifest::value::Entry;
 use crate::manifest::whole::Whole;
 use crate::manifest::wire::Segment;
 
@@ -28,7 +28,7 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
     let mut networks = Claims::new();
     for segment in &whole.segments.0 {
         let Some(network) = &segment.table.libvirt_network else { continue };
-        let holder = format!("network of segment.{}", segment.name.0);
+        let holder = format!("network of segment.{}", segment.name);
         if let Some((first, earlier)) = networks.claim(network.value.0.clone(), &network.place, &holder) {
             problems
                 .error(&network.place, format!("two segments are the libvirt network {:?}", network.value.0))
@@ -86,12 +86,12 @@ fn quoted(name: &IfName) -> String {
 }
 
 /// The segments whose tag another one has already; their derived names clash too, and that needs no second word.
-fn tags(whole: &Whole, problems: &mut Problems) -> BTreeSet<Name> {
+fn tags(whole: &Whole, problems: &mut Problems) -> BTreeSet<SegmentName> {
     let mut claims = Claims::new();
     let mut doubled = BTreeSet::new();
     for Entry { name, table, .. } in &whole.segments.0 {
         let (Some(trunk), Some(vlan)) = (&table.trunk, &table.vlan) else { continue };
-        let holder = format!("segment.{}", name.0);
+        let holder = format!("segment.{}", name);
         if let Some((first, earlier)) = claims.claim((&trunk.value, vlan.value), &vlan.place, &holder) {
             doubled.insert(name.clone());
             problems
@@ -112,7 +112,7 @@ struct Named {
     derived: Option<&'static str>,
 }
 
-fn names(whole: &Whole, doubled: &BTreeSet<Name>, problems: &mut Problems) {
+fn names(whole: &Whole, doubled: &BTreeSet<SegmentName>, problems: &mut Problems) {
     let mut claims = Claims::new();
     for Named { at, holder, derived } in all_names(whole, doubled) {
         let Some((first, earlier)) = claims.claim(at.value.clone(), &at.place, &holder) else { continue };
@@ -128,7 +128,7 @@ fn names(whole: &Whole, doubled: &BTreeSet<Name>, problems: &mut Problems) {
     }
 }
 
-fn all_names(whole: &Whole, doubled: &BTreeSet<Name>) -> Vec<Named> {
+fn all_names(whole: &Whole, doubled: &BTreeSet<SegmentName>) -> Vec<Named> {
     let mut names = Vec::new();
     for trunk in &whole.trunks.0 {
         let at = At { value: trunk.name.clone(), place: trunk.place.clone() };
@@ -138,7 +138,7 @@ fn all_names(whole: &Whole, doubled: &BTreeSet<Name>) -> Vec<Named> {
         let mut add = |at: Option<At<IfName>>, given: bool, key: &'static str, what: &str| {
             if let Some(at) = at.filter(|_| given || !doubled.contains(name)) {
                 let derived = if given { None } else { Some(key) };
-                names.push(Named { at, holder: format!("the {what} of segment.{}", name.0), derived });
+                names.push(Named { at, holder: format!("the {what} of segment.{}", name), derived });
             }
         };
         add(table.vlan_link_name(), table.vlan_link.is_some(), "vlan-link", "VLAN link");
@@ -156,14 +156,15 @@ fn all_names(whole: &Whole, doubled: &BTreeSet<Name>) -> Vec<Named> {
 }
 
 /// A word about a segment that is not declared.
-pub(super) fn no_segment<'a>(place: &Place, name: &Name, whole: &'a Whole, problems: &'a mut Problems) {
-    let nearest =
-        nearest(&name.0, whole.segments.0.iter().map(|segment: &Entry<Name, Segment>| segment.name.0.as_str()));
-    let problem =
-        problems.absent(place, format!("`{}` names the segment {}, which is not declared", place.key, name.0));
+pub(super) fn no_segment<'a>(place: &Place, name: &SegmentName, whole: &'a Whole, problems: &'a mut Problems) {
+    let nearest = nearest(
+        name.as_str(),
+        whole.segments.0.iter().map(|segment: &Entry<SegmentName, Segment>| segment.name.as_str()),
+    );
+    let problem = problems.absent(place, format!("`{}` names the segment {}, which is not declared", place.key, name));
     problem.label("no such segment");
     match nearest {
-        Some(near) => problem.help(format!("write {near}, or declare it: [segment.{}]", name.0)),
-        None => problem.help(format!("declare it: [segment.{}] with trunk and vlan", name.0)),
+        Some(near) => problem.help(format!("write {near}, or declare it: [segment.{}]", name)),
+        None => problem.help(format!("declare it: [segment.{}] with trunk and vlan", name)),
     };
 }

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use bulkhead_types::SegmentName;
+
 use super::{host, links};
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
 use crate::manifest::spell::nearest;
-use crate::manifest::value::{Endpoint, Name};
+use crate::manifest::value::Endpoint;
 use crate::manifest::whole::Whole;
 
 /// The segments that an endpoint is on; `None` if that cannot be said, because something else is wrong.
-pub(super) fn segments<'a>(endpoint: &'a Endpoint, whole: &'a Whole) -> Option<BTreeSet<&'a Name>> {
+pub(super) fn segments<'a>(endpoint: &'a Endpoint, whole: &'a Whole) -> Option<BTreeSet<&'a SegmentName>> {
     match endpoint {
         Endpoint::Guest(name) => {
             let guest = whole.guests.get(name)?;
@@ -28,7 +30,7 @@ pub(super) fn segments<'a>(endpoint: &'a Endpoint, whole: &'a Whole) -> Option<B
 }
 
 /// The addresses that an endpoint has on a segment; nothing where they are not known.
-pub(super) fn addresses(endpoint: &Endpoint, on: &Name, whole: &Whole) -> Vec<IpAddr> {
+pub(super) fn addresses(endpoint: &Endpoint, on: &SegmentName, whole: &Whole) -> Vec<IpAddr> {
     let guests = whole.guests.0.iter().filter(|guest| match endpoint {
         Endpoint::Guest(name) => guest.name == *name,
         Endpoint::Segment(_) => true,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bulkhead_types::{GuestName, IfName, NameError};
+use bulkhead_types::{GuestName, IfName, NameError, SegmentName};
 use schemars::{Schema, json_schema};
 
 use super::{Refusal, Scalar};
@@ -50,7 +50,22 @@ impl Scalar for GuestName {
     }
 }
 
-/// The name of a segment or a pool: the same letters as a guest's.
+impl Scalar for SegmentName {
+    const WHAT: &'static str = "the name of a segment";
+    const EXAMPLE: &'static str = "\"lan\"";
+
+    fn json() -> Schema {
+        GuestName::json()
+    }
+
+    fn text(text: &str) -> Result<Self, Refusal> {
+        let name = GuestName::text(text)?;
+        // Both names have one rule.
+        Self::try_from(String::from(name)).map_err(|error| refusal(text, &error, NAME_HELP))
+    }
+}
+
+/// The name of a pool: the same letters as a guest's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(pub(crate) String);
 

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use bulkhead_types::GuestName;
+use bulkhead_types::{GuestName, SegmentName};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
-use super::{List, Name, Refusal, Scalar};
+use super::{List, Refusal, Scalar};
 use crate::manifest::problem::Problems;
 use crate::manifest::read::{Node, Read};
 use crate::manifest::spell::nearest;
@@ -18,9 +18,9 @@ pub(crate) enum Endpoint {
     /// All NICs of one guest.
     Guest(GuestName),
     /// All guests on one segment.
-    Segment(Name),
+    Segment(SegmentName),
     /// Whatever is beyond the trunk on one segment.
-    Outside(Name),
+    Outside(SegmentName),
     /// This host.
     Host,
 }
@@ -43,8 +43,8 @@ impl Scalar for Endpoint {
     fn text(text: &str) -> Result<Self, Refusal> {
         match text.split_once('.') {
             Some(("guest", name)) => GuestName::text(name).map(Self::Guest),
-            Some(("segment", name)) => Name::text(name).map(Self::Segment),
-            Some(("outside", name)) => Name::text(name).map(Self::Outside),
+            Some(("segment", name)) => SegmentName::text(name).map(Self::Segment),
+            Some(("outside", name)) => SegmentName::text(name).map(Self::Outside),
             None if text == "host" => Ok(Self::Host),
             _ => Err(Refusal::because(format!("is {text:?}, which is not an endpoint"), ENDPOINTS)),
         }
@@ -55,8 +55,8 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Guest(name) => write!(f, "guest.{name}"),
-            Self::Segment(name) => write!(f, "segment.{}", name.0),
-            Self::Outside(name) => write!(f, "outside.{}", name.0),
+            Self::Segment(name) => write!(f, "segment.{}", name),
+            Self::Outside(name) => write!(f, "outside.{}", name),
             Self::Host => f.write_str("host"),
         }
     }

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_types::{IfName, Mac, VlanId};
+use bulkhead_types::{IfName, Mac, SegmentName, VlanId};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::kernel_model::Host;
 use crate::model::*;
+
+fn segment_name(number: u8) -> SegmentName {
+    format!("s{number}").parse().unwrap()
+}
 
 pub(super) fn name(text: &str) -> IfName {
     text.parse().unwrap()
@@ -55,6 +59,7 @@ fn segment(number: u8) -> impl Strategy<Value = Option<Segment>> {
         // One VLAN a segment and trunk, as the manifest demands.
         vlan: VlanId::try_from(vlan * 3 + i64::from(number) - 3).unwrap(),
         vlan_link: name(&format!("vlan{number}")),
+        name: segment_name(number),
         bridge: name(&format!("br{number}")),
         mac: mac(number),
         mtu,
@@ -67,7 +72,10 @@ pub(super) fn desired() -> impl Strategy<Value = Desired> {
     ((segment(1), segment(2), segment(3)), ports).prop_map(|((a, b, c), ports)| {
         let segments: Vec<Segment> = [a, b, c].into_iter().flatten().collect();
         let port = |(tap, bridge)| {
-            (name(&format!("tap{tap}")), Port { bridge: name(&format!("br{bridge}")), mac: mac(100 + tap) })
+            (
+                name(&format!("tap{tap}")),
+                Port { segment: segment_name(bridge), bridge: name(&format!("br{bridge}")), mac: mac(100 + tap) },
+            )
         };
         let known = |(_, port): &(IfName, Port)| segments.iter().any(|s| s.bridge == port.bridge);
         let ports: BTreeMap<IfName, Port> = ports.into_iter().map(port).filter(known).collect();

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bulkhead_types::{IfName, Mac};
+use bulkhead_types::{IfName, Mac, SegmentName};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -15,12 +15,18 @@ fn name(text: String) -> IfName {
     text.parse().unwrap()
 }
 
+/// The segment of a bridge of these tests: `lan20` of `br20`.
+fn segment_of(bridge: &str) -> SegmentName {
+    bridge.replacen("br", "lan", 1).parse().unwrap()
+}
+
 fn mac(last: u8) -> Mac {
     Mac::try_from([0x52, 0x54, 0, 0, 0, last]).unwrap()
 }
 
 fn bridge(number: u8, host: bool) -> Bridge {
     Bridge {
+        segment: Some(segment_of(&format!("br{number}"))),
         name: name(format!("br{number}")),
         outside: name(format!("vlan{number}")),
         zone: u16::from(number),
@@ -33,7 +39,7 @@ fn bridge(number: u8, host: bool) -> Bridge {
 pub(super) fn one() -> Desired {
     let nic = nic(1, 20, 0b11, true);
     let what = Traffic { tcp: vec![443..=443, 444..=445, 80..=80], ..Traffic::default() };
-    let (from, to) = (Endpoint::Guest(nic.guest.clone()), Endpoint::Outside(name("br20".to_owned())));
+    let (from, to) = (Endpoint::Guest(nic.guest.clone()), Endpoint::Outside(segment_of("br20")));
     let allow = Allow { from, to, from_net: Vec::new(), to_net: Vec::new(), what };
     Desired { bridges: vec![bridge(20, true)], nics: vec![nic], allows: vec![allow] }
 }
@@ -43,6 +49,7 @@ fn nic(number: u8, bridge: u8, kinds: u8, dhcp: bool) -> Nic {
     let ipv6 = (kinds & 2 != 0).then_some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(number)));
     Nic {
         guest: format!("g{}", number / 2).parse().unwrap(),
+        segment: segment_of(&format!("br{bridge}")),
         tap: name(format!("bh-{number}")),
         bridge: name(format!("br{bridge}")),
         mac: mac(number),
@@ -53,11 +60,11 @@ fn nic(number: u8, bridge: u8, kinds: u8, dhcp: bool) -> Nic {
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
-    let of_bridge = || select(vec![20_u8, 30]).prop_map(|n| name(format!("br{n}")));
+    let of_segment = || select(vec!["br20", "br30"]).prop_map(segment_of);
     prop_oneof![
         3 => (0..3_u8).prop_map(|n| Endpoint::Guest(format!("g{n}").parse().unwrap())),
-        2 => of_bridge().prop_map(Endpoint::Segment),
-        2 => of_bridge().prop_map(Endpoint::Outside),
+        2 => of_segment().prop_map(Endpoint::Segment),
+        2 => of_segment().prop_map(Endpoint::Outside),
         1 => Just(Endpoint::Host),
     ]
 }

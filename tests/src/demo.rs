@@ -8,10 +8,12 @@ use bulkhead_types::chain;
 
 use crate::inside::{Purpose, Size, Task};
 use crate::suite::Suite;
-use crate::vm::{self, Payload, Screen};
+use crate::vm::{self, Payload, Screen, Start};
 use crate::{deps, package};
 
 const SUITE: Suite = Suite::Debian13;
+/// What the machine and its task are called.
+const NAME: &str = "demo";
 
 /// Installs, builds and boots what is needed, and shows it; whether everything shown was as it should be.
 ///
@@ -28,14 +30,15 @@ pub(crate) fn run(root: &Path, shell: bool) -> Result<bool, String> {
         (image, package)
     });
     let image = image?.map_err(|e| chain(&e))?;
-    let payload = Payload::stage(root, &lab, &package?, &[]).map_err(|e| chain(&e))?;
     let screen = if shell { Screen::Terminal } else { Screen::Lines };
     let task = Task { suite: SUITE, purpose: Purpose::Demo { shell: shell.then(terminal_size) } };
+    let payload = Payload::write(root, &lab, &package?, &[], &[(NAME, &task)]).map_err(|e| chain(&e))?;
     if shell {
         println!("at the end you get a shell in the machine; `exit` powers it off, and so does Ctrl-A X at any time");
     }
-    let count = vm::boot(&image, &payload, &task, "demo", &[], screen).map_err(|e| chain(&e))?;
-    Ok(count.failed == 0)
+    let start = Start { image: &image, payload: &payload, name: NAME, task: NAME, words: &[] };
+    let ran = vm::boot(&start, screen).map_err(|e| chain(&e))?;
+    Ok(ran.count.failed == 0)
 }
 
 /// The size of the terminal that the user sits at; a serial port knows none.

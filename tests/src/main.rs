@@ -8,6 +8,8 @@ mod demo;
 mod deps;
 mod host;
 mod inside;
+mod longest;
+mod machines;
 mod package;
 mod program;
 mod progress;

@@ -79,9 +79,14 @@ impl KernelTests {
         (Room::program_of(&self.room), self.program.clone())
     }
 
+    /// Whether it starts guests.
+    pub(crate) fn starts_guests(&self) -> bool {
+        self.room == GUESTS
+    }
+
     /// What a machine of a release is to run of them; `None` when that is nothing.
     pub(crate) fn select(&self, suite: Suite, filter: Option<&str>) -> Option<Room> {
-        if self.room == GUESTS && suite != Suite::Debian13 {
+        if self.starts_guests() && suite != Suite::Debian13 {
             return None;
         }
         let whole = |name: &String| format!("{}::kernel::{name}", self.room);

@@ -34,10 +34,11 @@ const NO_LIBVIRT: Boot = Boot {
         "systemd.mask=libvirtd-ro.socket",
         "systemd.mask=libvirtd-admin.socket",
     ],
+    seconds: 100,
 };
 
 /// The driver of all NICs stays away until somebody asks for it by name.
-const NO_TRUNK: Boot = Boot { name: "no-trunk", words: &["modprobe.blacklist=virtio_net"] };
+const NO_TRUNK: Boot = Boot { name: "no-trunk", words: &["modprobe.blacklist=virtio_net"], seconds: 100 };
 
 /// The daemon is started before us; it only has to get through its first turn.
 const READY_DEADLINE: Duration = Duration::from_secs(60);

@@ -60,10 +60,15 @@ pub(crate) struct Boot {
     /// Words for the kernel's command line. `systemd.mask=UNIT` keeps a unit away, `modprobe.blacklist=MODULE` a driver;
     /// `bulkhead.manifest=NAME` takes `tests/cases/NAME/host.toml` instead of `examples/seed.toml`.
     pub(crate) words: &'static [&'static str],
+    /// How long its machine takes in software emulation, about, by which the longest is started first.
+    pub(crate) seconds: u32,
 }
 
 /// The package installed, `examples/seed.toml` its manifest. A case leaves it as it found it: the seed applied.
-pub(crate) const SEED: Boot = Boot { name: "seed", words: &[] };
+pub(crate) const SEED: Boot = Boot { name: "seed", words: &[], seconds: 600 };
+
+/// The same for a case that takes as long as many others.
+pub(crate) const LONG: Boot = Boot { name: "stops", words: &[], seconds: 500 };
 
 /// All cases. Those of the boot itself come first: later ones change what it made.
 pub(crate) const CASES: &[Case] = &[

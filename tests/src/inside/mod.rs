@@ -17,14 +17,16 @@ use crate::suite::Suite;
 
 /// Where the initramfs mounts what the host hands in.
 pub(crate) const PAYLOAD: &str = "/lab";
-/// What is to be done, as JSON.
-pub(crate) const TASK_FILE: &str = "/lab/task.json";
+/// The folder of the tasks, each as JSON, in the payload.
+pub(crate) const TASKS: &str = "tasks";
 /// The repository's `tests/cases`.
 const CASES_FOLDER: &str = "/lab/cases";
 /// The repository's `examples/seed.toml`.
 const SEED_MANIFEST: &str = "/lab/examples/seed.toml";
 /// The kernel command line's word without which nothing here does anything.
 pub(crate) const WORD: &str = "bulkhead.lab=1";
+/// Begins the kernel command line's word that names the task.
+pub(crate) const TASK_WORD: &str = "bulkhead.task=";
 /// How long a boot may go on beside us before the cases begin all the same.
 const BOOT_DEADLINE: Duration = Duration::from_secs(240);
 /// What the console says when the task begins.
@@ -93,8 +95,11 @@ pub(crate) fn run() -> Result<bool, String> {
     if !line.split_whitespace().any(|word| word == WORD) {
         return Err(format!("this is no machine of the lab: its kernel was started without `{WORD}`"));
     }
-    let text = fs::read_to_string(TASK_FILE).map_err(|error| format!("{TASK_FILE}: {error}"))?;
-    let task: Task = serde_json::from_str(&text).map_err(|error| format!("{TASK_FILE}: {error}"))?;
+    let named = line.split_whitespace().find_map(|word| word.strip_prefix(TASK_WORD));
+    let name = named.ok_or_else(|| format!("the kernel was started without a word `{TASK_WORD}NAME`"))?;
+    let file = format!("{PAYLOAD}/{TASKS}/{name}.json");
+    let text = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+    let task: Task = serde_json::from_str(&text).map_err(|error| format!("{file}: {error}"))?;
     // On the console, whoever has our own port: a terminal is not read by the host's program.
     fs::write("/dev/console", format!("{UP}\n")).map_err(|error| format!("/dev/console: {error}"))?;
     let count = match &task.purpose {

@@ -4,11 +4,12 @@ use std::io::{self, BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{CONTROL, Lab, PAYLOAD, Room};
 use crate::cases::{CASES, Case};
 use crate::count::Count;
+use crate::longest::Took;
 use crate::suite::Suite;
 
 /// Lines of the daemon's log under a failed case.
@@ -20,7 +21,7 @@ pub(super) fn run(suite: Suite, rooms: &[Room], cases: &[String]) -> Count {
     for room in rooms {
         println!("{CONTROL}at kernel tests of {}", room.name);
         println!("kernel tests of {} on {}", room.name, suite);
-        match kernel_tests(room) {
+        match kernel_tests(suite, room) {
             Ok(ran) => count += ran,
             Err(error) => {
                 println!("kernel tests of {} on {}: {error}", room.name, suite);
@@ -40,20 +41,25 @@ pub(super) fn run(suite: Suite, rooms: &[Room], cases: &[String]) -> Count {
     count
 }
 
-/// Runs one room's test program and passes its lines on.
-fn kernel_tests(room: &Room) -> io::Result<Count> {
+/// Runs one room's test program and passes its lines on. The tests run one after the other, as on one processor they do
+/// anyway: what lies between two lines is then the time of a test.
+fn kernel_tests(suite: Suite, room: &Room) -> io::Result<Count> {
     let mut command = Command::new(Path::new(PAYLOAD).join(Room::program_of(&room.name)));
-    command.arg("--exact").args(&room.tests);
+    command.args(["--test-threads=1", "--exact"]).args(&room.tests);
     let (reader, writer) = io::pipe()?;
     let errors = writer.try_clone()?;
     let mut child = command.stdin(Stdio::null()).stdout(writer).stderr(errors).spawn()?;
     // The command holds the writing ends: the reader would never see the end.
     drop(command);
-    let mut count = Count::default();
+    let (mut count, mut began) = (Count::default(), Instant::now());
     for line in BufReader::new(reader).lines() {
         let line = line?;
         count.add_line(&line);
         println!("{line}");
+        if let Some((name, _)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+            took(&format!("{}::kernel::{name} on {suite}", room.name), began.elapsed());
+            began = Instant::now();
+        }
     }
     let ended = child.wait()?;
     if !ended.success() && count.failed == 0 {
@@ -62,13 +68,20 @@ fn kernel_tests(room: &Room) -> io::Result<Count> {
     Ok(count)
 }
 
+/// Tells the host's program how long something took.
+fn took(title: &str, time: Duration) {
+    println!("{CONTROL}took {}", Took { time, title: title.to_owned() }.written());
+}
+
 /// Runs a case and prints how it ended, what it measured, and on failure the reason; whether it went well.
 fn shown(case: &Case, lab: &Lab) -> bool {
     let began = Instant::now();
     let ended = catch_unwind(AssertUnwindSafe(|| (case.run)(lab)))
         .unwrap_or_else(|_| Err("the case itself panicked; its message stands in the machine's journal".to_owned()));
     let word = if ended.is_ok() { "ok" } else { "FAILED" };
-    println!("{} ... {word} ({:.1} s)", case.title(lab.suite()), began.elapsed().as_secs_f64());
+    let title = case.title(lab.suite());
+    println!("{title} ... {word} ({:.1} s)", began.elapsed().as_secs_f64());
+    took(&title, began.elapsed());
     for line in lab.take_measured() {
         println!("    {line}");
     }

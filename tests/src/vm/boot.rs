@@ -2,16 +2,18 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::ended::Ended;
+use super::qemu::{self, Accelerator, QEMU, accelerator};
 use super::{Error, Image, Payload, at};
 use crate::count::Count;
-use crate::inside::{CONTROL, Task, UP, WORD};
+use crate::inside::{CONTROL, UP};
+use crate::longest::Took;
 use crate::progress::Progress;
 
 /// From power on to the lab's first line: 15 to 30 s in software emulation on two idle cores.
@@ -20,33 +22,8 @@ const UP_DEADLINE: Duration = Duration::from_secs(300);
 const SILENCE_DEADLINE: Duration = Duration::from_secs(600);
 /// From the lab's last line to the end of QEMU.
 const END_DEADLINE: Duration = Duration::from_secs(60);
-/// How often a machine is started that QEMU itself fells; each goes on where the one before it was.
-const TRIES: u32 = 5;
 /// Lines of the console that an error shows.
 const TAIL_LINES: usize = 40;
-const QEMU: &str = "qemu-system-x86_64";
-const MEMORY: &str = "2048";
-
-/// What runs the machine's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Accelerator {
-    /// The processor.
-    Kvm,
-    /// QEMU, some ten times slower.
-    Software,
-}
-
-/// KVM where it works. `/dev/kvm` alone says nothing: some machines have it and no virtualisation behind it that boots a
-/// stock kernel, and their `/proc/cpuinfo` shows neither `vmx` nor `svm`.
-pub(crate) fn accelerator() -> Accelerator {
-    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let able = flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
-    if able && File::options().read(true).write(true).open("/dev/kvm").is_ok() {
-        Accelerator::Kvm
-    } else {
-        Accelerator::Software
-    }
-}
 
 /// Where the machine's second serial port goes, on which the lab speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,68 +48,45 @@ impl Drop for Machine {
     }
 }
 
-/// Starts a machine for `task`, shows its lines, and returns how many tests ended how. When QEMU itself fells it, another one
-/// does the rest.
-///
-/// `name` is what this boot is called; `words` go to the kernel's command line.
+/// One start of a machine.
+pub(crate) struct Start<'a> {
+    /// What it boots.
+    pub(crate) image: &'a Image,
+    /// What it is handed.
+    pub(crate) payload: &'a Payload,
+    /// What it is called, in the lab's output and on the console's file.
+    pub(crate) name: &'a str,
+    /// The task's name in the payload.
+    pub(crate) task: &'a str,
+    /// Words for the kernel's command line.
+    pub(crate) words: &'a [&'a str],
+}
+
+/// What a machine did.
+#[derive(Debug, Default)]
+pub(crate) struct Ran {
+    /// How many tests ended how.
+    pub(crate) count: Count,
+    /// How long each of them took.
+    pub(crate) took: Vec<Took>,
+}
+
+impl AddAssign for Ran {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.took.extend(other.took);
+    }
+}
+
+/// Starts a machine, shows its lines, and returns what it did.
 ///
 /// # Errors
 /// When QEMU cannot be started, or the machine ends or hangs before its task is done.
-pub(crate) fn boot(
-    image: &Image,
-    payload: &Payload,
-    task: &Task,
-    name: &str,
-    words: &[&str],
-    screen: Screen,
-) -> Result<Count, Error> {
-    let (mut tries, mut left, mut count) = (0, task.clone(), Count::default());
-    loop {
-        tries += 1;
-        let mut ended = Ended::default();
-        let died = match once(image, payload, &left, name, words, screen, &mut ended) {
-            Ok(last) => {
-                count += last;
-                return Ok(count);
-            }
-            Err(error) => error,
-        };
-        let place = match &died {
-            Error::Died { console, .. } if tries < TRIES => emulator_erred(console),
-            _ => None,
-        };
-        let Some(place) = place else { return Err(died) };
-        println!("{} {name}: QEMU ran code that the kernel had replaced ({place}); on with the rest", image.suite);
-        left = ended.left(&left);
-        count += ended.count;
-    }
-}
-
-/// Where the kernel met a breakpoint that it had already taken away: on two processors QEMU 7.2's emulation may keep code
-/// that the kernel patched, and a real processor does not.
-fn emulator_erred(console: &Path) -> Option<String> {
-    if accelerator() == Accelerator::Kvm {
-        return None;
-    }
-    let text = String::from_utf8_lossy(&fs::read(console).ok()?).into_owned();
-    let (_, after) = text.split_once("Oops: int3")?;
-    let place = after.lines().find_map(|line| line.split_once("RIP: "));
-    Some(place.map_or("the console does not say where", |(_, place)| place.trim()).to_owned())
-}
-
-fn once(
-    image: &Image,
-    payload: &Payload,
-    task: &Task,
-    name: &str,
-    words: &[&str],
-    screen: Screen,
-    ended: &mut Ended,
-) -> Result<Count, Error> {
+pub(crate) fn boot(start: &Start<'_>, screen: Screen) -> Result<Ran, Error> {
+    let Start { image, payload, name, task, words } = start;
     let label = format!("{} {name}", image.suite);
     let console = image.console(name);
-    let disk = payload.write(task)?;
-    let mut command = qemu(image, disk, &console, words);
+    let mut command = qemu::command(image, payload.disk(), &console, task, words);
     // QEMU's own complaints and the console's lines tell one story; appending, neither overwrites the other.
     File::create(&console).map_err(at("make", &console))?;
     command.stderr(File::options().append(true).open(&console).map_err(at("open", &console))?);
@@ -153,7 +107,7 @@ fn once(
     let qemu = command.spawn().map_err(at("start", Path::new(QEMU)))?;
     let mut machine = Machine { qemu, console };
     match machine.qemu.stdout.take() {
-        Some(stdout) => follow(&mut machine, lines(BufReader::new(stdout)), &label, ended),
+        Some(stdout) => follow(&mut machine, &lines(BufReader::new(stdout)), &label),
         None => {
             let progress = Progress::begin(label);
             progress.now("booting");
@@ -163,12 +117,12 @@ fn once(
 }
 
 /// Waits for the end of a machine that has the user's terminal, with signs of life until it has spoken itself.
-fn wait_for_terminal(machine: &mut Machine, progress: Progress) -> Result<Count, Error> {
+fn wait_for_terminal(machine: &mut Machine, progress: Progress) -> Result<Ran, Error> {
     let mut booting = Some(progress);
     loop {
         if machine.qemu.try_wait().map_err(at("wait for", Path::new(QEMU)))?.is_some() {
             return match booting {
-                None => Ok(Count::default()),
+                None => Ok(Ran::default()),
                 Some(_) => Err(died(machine, "the machine ended before its task".to_owned())),
             };
         }
@@ -181,49 +135,6 @@ fn wait_for_terminal(machine: &mut Machine, progress: Progress) -> Result<Count,
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|part| part == word)
-}
-
-/// QEMU's command line, but for the second serial port's far end `lab`.
-fn qemu(image: &Image, payload: &Path, console: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(QEMU);
-    // Where the snapshot of the disk grows: /tmp may be small.
-    command.env("TMPDIR", image.folder());
-    command.args(["-nodefaults", "-display", "none", "-no-reboot", "-smp", "2", "-m", MEMORY]);
-    match accelerator() {
-        Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        Accelerator::Software => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
-    };
-    command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initramfs());
-    let mut line = format!("console=ttyS0 net.ifnames=0 quiet systemd.show_status=yes panic=-1 {WORD}");
-    // On a busy machine the emulated TSC runs false. A kernel that finds out later patches its code in the middle of the
-    // boot; one that believes it has a clock twice too fast. lab-keys.service tells of the other patches.
-    let emulated: &[&str] = match accelerator() {
-        Accelerator::Kvm => &[],
-        Accelerator::Software => &["tsc=unstable", "bulkhead.keys=1"],
-    };
-    for word in emulated.iter().chain(words) {
-        line.push(' ');
-        line.push_str(word);
-    }
-    command.arg("-append").arg(line);
-    for (file, mode) in [(image.disk().as_path(), "snapshot=on"), (payload, "readonly=on")] {
-        command.arg("-drive").arg(format!("file={},if=virtio,format=raw,{mode}", escaped(file)));
-    }
-    // eth0 is nobody's; eth1, the trunk, and eth2, its far side, hang on one wire.
-    for (hub, id) in [(0, "alone"), (1, "trunk"), (1, "far")] {
-        command.arg("-netdev").arg(format!("hubport,hubid={hub},id={id}"));
-        command.arg("-device").arg(format!("virtio-net-pci,netdev={id},romfile="));
-    }
-    command.arg("-object").arg("rng-random,filename=/dev/urandom,id=random");
-    command.arg("-device").arg("virtio-rng-pci,rng=random");
-    command.arg("-chardev").arg(format!("file,id=console,append=on,path={}", escaped(console)));
-    command.args(["-serial", "chardev:console", "-serial", "chardev:lab"]);
-    command
-}
-
-/// In an option of QEMU a comma is doubled.
-fn escaped(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
 }
 
 /// Reads lines on a thread of its own, so that silence can be noticed.
@@ -240,9 +151,9 @@ fn lines(stdout: impl BufRead + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Shows the machine's lines until it has ended.
-fn follow(machine: &mut Machine, lines: Receiver<String>, label: &str, ended: &mut Ended) -> Result<Count, Error> {
-    let mut count = None;
+/// Shows the machine's lines until it has ended; each begins with the machine's name, since another one may speak beside it.
+fn follow(machine: &mut Machine, lines: &Receiver<String>, label: &str) -> Result<Ran, Error> {
+    let (mut count, mut took) = (None, Vec::new());
     let mut deadline = UP_DEADLINE;
     let progress = Progress::begin(label);
     progress.now("booting");
@@ -256,15 +167,13 @@ fn follow(machine: &mut Machine, lines: Receiver<String>, label: &str, ended: &m
             }
         };
         match control(&line) {
-            None => {
-                ended.note(&line);
-                progress.say(&line);
-            }
+            None => progress.say(&format!("{label} | {line}")),
             Some(("up", _)) => {
                 progress.mark("up");
                 deadline = SILENCE_DEADLINE;
             }
             Some(("at", what)) => progress.now(what),
+            Some(("took", what)) => took.extend(Took::read(what)),
             Some(("ended", counts)) => {
                 count = parse(counts);
                 progress.now("powering off");
@@ -273,8 +182,9 @@ fn follow(machine: &mut Machine, lines: Receiver<String>, label: &str, ended: &m
             Some(_) => {}
         }
     }
+    progress.mark("off");
     match count {
-        Some(count) => Ok(count),
+        Some(count) => Ok(Ran { count, took }),
         None => Err(died(machine, format!("{label}: the machine ended before its task"))),
     }
 }

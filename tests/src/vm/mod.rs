@@ -1,15 +1,15 @@
 //! The machines of the lab: their images, what is handed in, and their run.
 
 mod boot;
-mod ended;
 mod image;
 mod initramfs;
 mod payload;
+mod qemu;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use boot::{Screen, boot};
+pub(crate) use boot::{Ran, Screen, Start, boot};
 pub(crate) use image::{Image, build};
 pub(crate) use payload::Payload;
 

@@ -1,40 +1,36 @@
 //! What the host hands into a machine, as a disk of its own: the package, the lab's program, the rooms' test programs, the
-//! cases' files, and the task.
+//! cases' files, and the tasks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
 use super::{Error, MKE2FS, at};
-use crate::inside::Task;
+use crate::inside::{TASKS, Task};
 use crate::program::output;
 
 /// Small files of the payload, by their names in it.
-const FILES: [(&str, &str); 4] = [
-    ("prepare.sh", include_str!("prepare.sh")),
-    ("bulkhead-lab.service", include_str!("bulkhead-lab.service")),
-    ("lab-keys.service", include_str!("lab-keys.service")),
-    ("keys.nft", include_str!("keys.nft")),
-];
+const FILES: [(&str, &str); 2] =
+    [("prepare.sh", include_str!("prepare.sh")), ("bulkhead-lab.service", include_str!("bulkhead-lab.service"))];
 
-/// Everything of the payload but the task, which is another one at each boot.
+/// The disk, which is the same for all machines: each takes the task that its kernel's command line names.
 pub(crate) struct Payload {
-    stage: PathBuf,
     disk: PathBuf,
 }
 
 impl Payload {
-    /// Stages the payload in `target/lab/payload`.
+    /// Stages the payload in `target/lab/payload` and writes its disk.
     ///
-    /// `programs` are test programs of the rooms and their names in the payload.
+    /// `programs` are test programs of the rooms and their names in the payload, `tasks` the machines' tasks and theirs.
     ///
     /// # Errors
-    /// When a file is not there or cannot be copied.
-    pub(crate) fn stage(
+    /// When a file is not there or cannot be copied, or mke2fs fails.
+    pub(crate) fn write(
         root: &Path,
         lab: &Path,
         package: &Path,
         programs: &[(String, PathBuf)],
+        tasks: &[(&str, &Task)],
     ) -> Result<Self, Error> {
         let stage = lab.join("payload");
         match fs::remove_dir_all(&stage) {
@@ -53,25 +49,27 @@ impl Payload {
         for (name, text) in FILES {
             fs::write(stage.join(name), text).map_err(at("write", &stage.join(name)))?;
         }
-        Ok(Self { stage, disk: lab.join("payload.img") })
-    }
-
-    /// Writes the disk with `task` in it and returns its path.
-    ///
-    /// # Errors
-    /// When mke2fs fails.
-    pub(super) fn write(&self, task: &Task) -> Result<&Path, Error> {
-        let place = self.stage.join("task.json");
-        let text = serde_json::to_vec(task).map_err(|error| at("write", &place)(error.into()))?;
-        fs::write(&place, text).map_err(at("write", &place))?;
+        let folder = stage.join(TASKS);
+        fs::create_dir(&folder).map_err(at("make", &folder))?;
+        for (name, task) in tasks {
+            let place = folder.join(format!("{name}.json"));
+            let text = serde_json::to_vec(task).map_err(|error| at("write", &place)(error.into()))?;
+            fs::write(&place, text).map_err(at("write", &place))?;
+        }
+        let disk = lab.join("payload.img");
         output(
             Command::new(MKE2FS)
                 .args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
-                .args([&self.stage, &self.disk])
+                .args([&stage, &disk])
                 .arg("1G"),
             &|_| (),
         )?;
-        Ok(&self.disk)
+        Ok(Self { disk })
+    }
+
+    /// Its disk.
+    pub(super) fn disk(&self) -> &Path {
+        &self.disk
     }
 }
 

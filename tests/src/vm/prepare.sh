@@ -12,10 +12,8 @@ done
 install -D -m 0644 "$manifest" /etc/bulkhead/host.toml
 
 mkdir -p /etc/systemd/system/multi-user.target.wants
-for unit in bulkhead-lab.service lab-keys.service; do
-    install -m 0644 /lab/$unit /etc/systemd/system/
-    ln -sf ../$unit /etc/systemd/system/multi-user.target.wants/
-done
+install -m 0644 /lab/bulkhead-lab.service /etc/systemd/system/
+ln -sf ../bulkhead-lab.service /etc/systemd/system/multi-user.target.wants/
 # eth2 is the far side of the trunk eth1: it listens from its first moment and says nothing of its own.
 cat >/etc/udev/rules.d/70-lab.rules <<'RULE'
 ACTION=="add", SUBSYSTEM=="net", KERNEL=="eth2", RUN+="/bin/sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth2/disable_ipv6; ip link set eth2 up'"

@@ -18,7 +18,7 @@ use super::drip::Drip;
 use super::stand_in::{FAR, LINK, Nic, StandIn, far_side_up, station};
 use super::varlink::Agent;
 use super::watchers::{PATIENCE, Watchers};
-use super::{Case, SEED, daemon};
+use super::{Case, LONG, daemon};
 use crate::inside::{Lab, MANIFEST};
 use crate::suite::Suite;
 use tracer::{Stop, Traced};
@@ -28,7 +28,7 @@ pub(super) const EVERY_STOP_CONVERGES: Case = Case {
     number: 8,
     name: "killed before each write of its first apply, it makes the host so after a restart, and no forbidden frame passes",
     on: &[Suite::Debian13],
-    boot: &SEED,
+    boot: &LONG,
     run: every_stop_converges,
 };
 

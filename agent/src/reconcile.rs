@@ -234,10 +234,9 @@ mod tests {
         manifest::parse(&[Source { path: "host.toml".into(), text: text.to_owned() }]).unwrap().lower(&id)
     }
 
-    fn link(index: u32, name: &str, kind: Kind, group: u32, master: Option<u32>) -> (u32, Link) {
+    fn link(index: u32, name: &str, kind: Kind, group: u32, master: Option<u32>) -> Link {
         let mac = Some("02:00:00:00:00:07".parse().unwrap());
-        let (name, mtu, port, ipv6) = (name.to_owned(), 1500, None, None);
-        (index, Link { index, name, kind, group, up: true, mtu, mac, master, port, ipv6 })
+        Link { index, name: name.to_owned(), kind, group, up: true, mtu: 1500, mac, master, ..Link::default() }
     }
 
     fn observed() -> Observed {
@@ -249,7 +248,7 @@ mod tests {
             link(4, "vlan20", vlan(), LINK_GROUP, Some(3)),
             link(5, "docker0", bridge(), 0, None),
         ];
-        Observed { links: links.into(), ..Observed::default() }
+        Observed { links: links.into_iter().collect(), ..Observed::default() }
     }
 
     const LAN: &str = "[trunk.eth1]\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 20\n";

@@ -1,11 +1,16 @@
 //! What the manifest wants of links, what the kernel has, and which of it is ours.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bulkhead_types::{IfName, Mac, SegmentName, VlanId};
 use ipnet::IpNet;
+use netlink_packet_core::DecodeError;
 use serde::Serialize;
+
+pub use links::Links;
 
 /// Link group (`IFLA_GROUP`) of every link that Bulkhead made: the ownership mark, settable in the creating message.
 pub const LINK_GROUP: u32 = 25192;
@@ -73,21 +78,23 @@ pub struct Port {
 /// What the kernel has, as far as this room needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Observed {
-    /// Every link of the network namespace, by ifindex.
-    pub links: BTreeMap<u32, Link>,
+    /// Every link of the network namespace.
+    pub links: Links,
     /// Every address of every link.
     pub addresses: Vec<Address>,
     /// The default routes of the main table, and every route with [`PROTOCOL`].
     pub routes: Vec<Route>,
     /// Static FDB entries (`NUD_NOARP`) of the declared ports that stand on a bridge of ours.
     pub fdb: Vec<FdbEntry>,
+    /// Addresses, routes and FDB entries that are there and could not be decoded.
+    pub unread: Vec<Unread>,
 }
 
 impl Observed {
     /// The link of that name.
     #[must_use]
     pub fn link(&self, name: &IfName) -> Option<&Link> {
-        self.links.values().find(|link| link.name == name.as_str())
+        self.links.named(name)
     }
 
     /// Whether this kernel has IPv6 at all: some link, if only `lo`, then has a configuration of it.
@@ -97,12 +104,29 @@ impl Observed {
     }
 }
 
-/// A link as the kernel has it.
+/// An object of the kernel that could not be decoded: nothing else is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// The link that it belongs to, by ifindex, as far as that is known.
+    pub index: Option<u32>,
+    /// What is wrong with the kernel's message.
+    pub why: String,
+}
+
+impl Unread {
+    pub(crate) fn new(what: &'static str, index: Option<u32>, why: &DecodeError) -> Self {
+        Self { what, index, why: why.to_string() }
+    }
+}
+
+/// A link as the kernel has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Link {
     /// Its ifindex.
     pub index: u32,
-    /// Its name; of a foreign link any bytes that the kernel takes.
+    /// Its name. The kernel takes any bytes in that of a foreign link; those that are not UTF-8 are replaced (U+FFFD).
     pub name: String,
     /// What it is.
     pub kind: Kind,
@@ -120,13 +144,15 @@ pub struct Link {
     pub port: Option<PortFlags>,
     /// Whether IPv6 may speak on it (`disable_ipv6` = 0); `None` where the link has no IPv6 at all, as below an MTU of 1280.
     pub ipv6: Option<bool>,
+    /// Why some of the above could not be decoded and has its default here; nothing is changed of such a link.
+    pub unread: Option<String>,
 }
 
 impl Link {
     /// The ownership predicate: the link's name if Bulkhead made it, by its group and by being of a kind that we make.
     #[must_use]
     pub fn own(&self) -> Option<IfName> {
-        let made = matches!(self.kind, Kind::Bridge(_) | Kind::Vlan { .. });
+        let made = self.unread.is_none() && matches!(self.kind, Kind::Bridge(_) | Kind::Vlan { .. });
         if made && matches!(self.group, LINK_GROUP | LEAVING_GROUP) { self.name.parse().ok() } else { None }
     }
 }
@@ -148,6 +174,12 @@ pub enum Kind {
     },
     /// Anything else, by the kernel's name of it; a physical port has none.
     Other(String),
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Other(String::new())
+    }
 }
 
 impl Kind {

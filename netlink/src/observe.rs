@@ -1,6 +1,12 @@
 //! Reading what the kernel has: four dumps, and a fifth if a declared port stands on a bridge of ours.
+//!
+//! What is strange about one object, foreign or ours, is said of that object; the others are read all the same.
 
-mod decode;
+mod address;
+mod attributes;
+mod fdb;
+mod link;
+mod route;
 
 use std::collections::BTreeSet;
 
@@ -11,7 +17,7 @@ use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::error::Error;
-use crate::model::{Desired, Observed};
+use crate::model::{Desired, Observed, Unread};
 use crate::socket::Kernel;
 
 impl Kernel {
@@ -23,35 +29,49 @@ impl Kernel {
         let mut message = LinkMessage::default();
         // Statistics are three quarters of each message, and are not looked at.
         message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let links = self.dump("links", RouteNetlinkMessage::GetLink(message), decode::link).await?;
+        let mut observed = Observed::default();
+        let links = RouteNetlinkMessage::GetLink(message);
+        for link in self.dump("links", links, |bytes| Some(link::link(bytes))).await? {
+            match link {
+                Ok(link) => observed.links.insert(link),
+                Err(unread) => observed.unread.push(unread),
+            }
+        }
 
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Unspec;
-        let addresses = self.dump("addresses", RouteNetlinkMessage::GetAddress(message), decode::address).await?;
+        let addresses = RouteNetlinkMessage::GetAddress(message);
+        let addresses = self.dump("addresses", addresses, |bytes| address::address(bytes).transpose()).await?;
+        observed.addresses = readable(addresses, &mut observed.unread);
 
-        let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
-            routes.extend(self.dump("routes", RouteNetlinkMessage::GetRoute(message), decode::route).await?);
+            let routes = RouteNetlinkMessage::GetRoute(message);
+            let routes = self.dump("routes", routes, |bytes| route::route(bytes).transpose()).await?;
+            observed.routes.extend(readable(routes, &mut observed.unread));
         }
 
-        let links = links.into_iter().map(|link| (link.index, link)).collect();
-        let mut observed = Observed { links, addresses, routes, fdb: Vec::new() };
         let ports = declared_ports(desired, &observed);
         if !ports.is_empty() {
             let mut message = NeighbourMessage::default();
             message.header.family = AddressFamily::Bridge;
             let request = RouteNetlinkMessage::GetNeighbour(message);
-            observed.fdb = self.dump("FDB entries", request, |bytes| decode::fdb(bytes, &ports)).await?;
+            let entries = self.dump("FDB entries", request, |bytes| fdb::entry(bytes, &ports).transpose()).await?;
+            observed.fdb = readable(entries, &mut observed.unread);
         }
         Ok(observed)
     }
 }
 
+/// What of a list could be read.
+fn readable<T>(list: Vec<Result<T, Unread>>, unread: &mut Vec<Unread>) -> Vec<T> {
+    list.into_iter().filter_map(|object| object.map_err(|why| unread.push(why)).ok()).collect()
+}
+
 /// The declared ports that stand on a bridge of ours, by ifindex.
 fn declared_ports(desired: &Desired, observed: &Observed) -> BTreeSet<u32> {
-    let ours = |index: u32| observed.links.get(&index).is_some_and(|bridge| bridge.own().is_some());
+    let ours = |index: u32| observed.links.get(index).is_some_and(|bridge| bridge.own().is_some());
     let links = desired.ports.keys().filter_map(|name| observed.link(name));
     links.filter(|link| link.master.is_some_and(ours)).map(|link| link.index).collect()
 }

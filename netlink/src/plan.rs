@@ -7,6 +7,7 @@ mod routes;
 mod stale;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use bulkhead_types::{Cause, Notice, Object};
 
@@ -25,6 +26,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     addresses::plan(&sites, observed, &gone, &mut draft);
     routes::plan(&sites, observed, &gone, &mut draft);
     ports::plan(desired, &sites, observed, &gone, &mut draft);
+    unread::plan(&sites, observed, &mut draft);
     stale::group_up(observed, &gone, &mut draft);
     draft.finish()
 }

@@ -14,6 +14,11 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_ROUTE};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{RcvBuf, RcvBufForce},
+};
 use tokio::time::timeout;
 
 use crate::apply::Writes;
@@ -22,8 +27,8 @@ use crate::error::{Error, Refused};
 /// Messages in one send. Their acknowledgements (about 0.8 KiB of buffer each) then fit the kernel's smallest default
 /// receive buffer, 208 KiB; 300 were seen to overflow it.
 pub(crate) const CHUNK: usize = 64;
-/// Wanted receive buffer; the kernel caps it at `net.core.rmem_max`, and doubles it.
-const RECEIVE_BUFFER: i32 = 1 << 20;
+/// Receive buffer in bytes. The acknowledgements of one send take a twentieth of it.
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// One datagram of a dump is at most 32 KiB (`netlink_dump`).
 const DATAGRAM: usize = 64 << 10;
 /// The longest silence. The kernel answers at once unless somebody holds the RTNL lock: seconds were seen with udev at work.
@@ -79,16 +84,16 @@ impl Kernel {
         answers
     }
 
-    /// Lists all of a kind. `pick` decodes one message, or passes over it with `None`.
+    /// Lists all of a kind. `decode` makes something of one message, or passes over it with `None`.
     pub(crate) async fn dump<T>(
         &mut self,
         what: &'static str,
         request: RouteNetlinkMessage,
-        pick: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
+        decode: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
         let mut socket = self.socket()?;
         for _ in 0..TRIES {
-            if let Some(list) = socket.dump(what, request.clone(), &pick).await? {
+            if let Some(list) = socket.dump(what, request.clone(), &decode).await? {
                 self.socket = Some(socket);
                 return Ok(list);
             }
@@ -136,7 +141,7 @@ impl Socket {
         socket.bind_auto().map_err(|e| Error::Open("bind", e))?;
         socket.set_ext_ack(true).map_err(|e| Error::Open("NETLINK_EXT_ACK", e))?;
         socket.set_cap_ack(true).map_err(|e| Error::Open("NETLINK_CAP_ACK", e))?;
-        socket.set_rx_buf_sz(RECEIVE_BUFFER).map_err(|e| Error::Open("SO_RCVBUF", e))?;
+        set_receive_buffer(socket, RECEIVE_BUFFER)?;
         Ok(Self { inner: Inner(inner), sequence: 0, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
@@ -169,7 +174,7 @@ impl Socket {
         &mut self,
         what: &'static str,
         request: RouteNetlinkMessage,
-        pick: &impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
+        decode: &impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Option<Vec<T>>, Error> {
         let undecodable = |e: DecodeError| Error::Decode { what, text: e.to_string() };
         let mut datagram = Vec::new();
@@ -191,7 +196,7 @@ impl Socket {
                         acknowledged(&reply).map_err(|refused| Error::Refused { what, refused })?;
                         return Ok(whole.then_some(list));
                     }
-                    _ => list.extend(pick(reply.payload()).map_err(undecodable)?),
+                    _ => list.extend(decode(reply.payload())),
                 }
             }
         }
@@ -230,6 +235,16 @@ impl Socket {
             }
         }
     }
+}
+
+/// Sets the receive buffer of a socket, in bytes, of which the kernel takes twice as many. Without `CAP_NET_ADMIN` it takes at
+/// most `net.core.rmem_max`.
+pub(crate) fn set_receive_buffer(socket: &netlink_sys::Socket, bytes: usize) -> Result<(), Error> {
+    let done = match setsockopt(socket, RcvBufForce, &bytes) {
+        Err(Errno::EPERM) => setsockopt(socket, RcvBuf, &bytes),
+        done => done,
+    };
+    done.map_err(|errno| Error::Open("SO_RCVBUF", errno.into()))
 }
 
 /// The messages of one datagram.

@@ -41,15 +41,15 @@ pub(super) fn plan<'a>(desired: &'a Desired, observed: &'a Observed, draft: &mut
     let kept: BTreeSet<u32> =
         found.iter().flat_map(|f| [f.bridge, f.vlan]).filter_map(Place::ours).map(|link| link.index).collect();
     stale::delete(desired, observed, &kept, draft);
-    trunks(&found, draft);
-    let mut next = observed.links.keys().next_back().map_or(1, |highest| highest.saturating_add(INDEX_GAP));
+    trunks(&found, observed, draft);
+    let mut next = observed.links.highest().map_or(1, |highest| highest.saturating_add(INDEX_GAP));
     let ipv6 = observed.has_ipv6();
     found.iter().filter_map(|found| segment(found, ipv6, &mut next, draft)).collect()
 }
 
 fn find<'a>(segment: &'a Segment, observed: &'a Observed) -> Found<'a> {
-    // A link of ours is no trunk: it may be gone before it is used.
-    let trunk = observed.link(&segment.trunk).filter(|link| link.own().is_none());
+    // A link of ours is no trunk: it may be gone before it is used. Nor is one whose MTU, say, could not be read.
+    let trunk = observed.link(&segment.trunk).filter(|link| link.own().is_none() && link.unread.is_none());
     let is_bridge = |link: &Link| matches!(link.kind, Kind::Bridge(_));
     let parent = trunk.map(|trunk| trunk.index);
     let vlan = segment.vlan.get();
@@ -73,7 +73,7 @@ fn place<'a>(observed: &'a Observed, name: &IfName, fits: impl Fn(&Link) -> bool
     }
 }
 
-fn trunks(found: &[Found<'_>], draft: &mut Draft) {
+fn trunks(found: &[Found<'_>], observed: &Observed, draft: &mut Draft) {
     let mut seen = BTreeSet::new();
     for Found { segment, trunk, .. } in found {
         let name = &segment.trunk;
@@ -81,13 +81,19 @@ fn trunks(found: &[Found<'_>], draft: &mut Draft) {
             continue;
         }
         match trunk {
-            None => draft.notice(
-                Object::Trunk(name.clone()),
-                Cause::Pending,
-                format!(
-                    "trunk {name} does not exist; its segments are made when it comes (`ip link` lists what is there)"
-                ),
-            ),
+            None => {
+                let unread = observed.link(name).and_then(|link| link.unread.as_ref());
+                let text = match unread {
+                    Some(why) => format!(
+                        "what the kernel says of trunk {name} cannot be decoded ({why}), so nothing is made on it; its \
+                         segments are made when it can be read"
+                    ),
+                    None => format!(
+                        "trunk {name} does not exist; its segments are made when it comes (`ip link` lists what is there)"
+                    ),
+                };
+                draft.notice(Object::Trunk(name.clone()), Cause::Pending, text);
+            }
             Some(link) if !link.up => {
                 draft.trunks.push(Step::TrunkUp { trunk: name.clone(), index: link.index });
             }
@@ -159,6 +165,15 @@ fn clashes(found: &Found<'_>, draft: &mut Draft) -> bool {
         let Place::Foreign(link) = place else { continue };
         clash = true;
         let (other, kind) = (&link.name, link.kind.name());
+        if let Some(why) = &link.unread {
+            let text = format!(
+                "what the kernel says of {other} (ifindex {}, link group {}) cannot be decoded ({why}), so nobody knows whether \
+                 it is {name}. It is left alone. If it is, `ip link delete {other}`, and it is made anew",
+                link.index, link.group
+            );
+            draft.segment_notice(segment, Cause::Clash, text);
+            continue;
+        }
         let what = if other == name.as_str() {
             format!("{name} cannot be made: a foreign link has that name")
         } else {

@@ -8,7 +8,7 @@ use crate::step::{SegmentBridge, Step};
 
 pub(super) fn plan(desired: &Desired, sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut Draft) {
     for site in sites {
-        if let Some(link) = site.vlan.and_then(|index| observed.links.get(&index)) {
+        if let Some(link) = site.vlan.and_then(|index| observed.links.get(index)) {
             uplink(site, link, draft);
         }
         let ports = observed.links.values().filter(|link| link.master == Some(site.bridge) && link.own().is_none());
@@ -90,7 +90,7 @@ fn guest(site: &Site<'_>, name: &IfName, port: &Port, link: &Link, observed: &Ob
 
 /// A declared port that stands somewhere else: it is not ours to move.
 fn elsewhere(name: &IfName, port: &Port, link: &Link, observed: &Observed, gone: &[u32], draft: &mut Draft) {
-    let master = link.master.filter(|index| !gone.contains(index)).and_then(|index| observed.links.get(&index));
+    let master = link.master.filter(|index| !gone.contains(index)).and_then(|index| observed.links.get(index));
     let stands = master.map_or_else(|| "on no bridge".to_owned(), |master| format!("on {}", master.name));
     let bridge = &port.bridge;
     let text = format!(

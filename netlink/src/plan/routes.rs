@@ -94,7 +94,7 @@ fn is(route: &Route, site: &Site<'_>, gateway: IpAddr) -> bool {
 
 /// The ownership predicate: the link of the route if Bulkhead made it, by its protocol and by leading through one link.
 fn own(route: &Route, observed: &Observed) -> Option<IfName> {
-    let link = route.index.filter(|_| route.protocol == PROTOCOL).and_then(|index| observed.links.get(&index));
+    let link = route.index.filter(|_| route.protocol == PROTOCOL).and_then(|index| observed.links.get(index));
     link.and_then(|link| link.name.parse().ok())
 }
 
@@ -107,7 +107,7 @@ fn twice(bridge: &IfName, gateway: IpAddr, first: &IfName, other: IpAddr, metric
 
 fn clash(bridge: &IfName, gateway: IpAddr, foreign: &Route, observed: &Observed) -> String {
     let via = foreign.gateway.map(|ip| format!(" via {ip}")).unwrap_or_default();
-    let dev = foreign.index.and_then(|index| observed.links.get(&index)).map(|link| format!(" dev {}", link.name));
+    let dev = foreign.index.and_then(|index| observed.links.get(index)).map(|link| format!(" dev {}", link.name));
     let (dev, metric, protocol) = (dev.unwrap_or_default(), foreign.metric, foreign.protocol);
     format!(
         "the default route via {gateway} ({bridge}) cannot be added: a foreign one{via}{dev} (protocol {protocol}) has the same \

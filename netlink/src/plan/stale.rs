@@ -28,7 +28,7 @@ pub(super) fn delete(desired: &Desired, observed: &Observed, kept: &BTreeSet<u32
 fn bridge_of(desired: &Desired, observed: &Observed, link: &Link) -> Option<SegmentBridge> {
     let wants = |name: &IfName| name.as_str() == link.name;
     let segment = desired.segments.iter().find(|s| wants(&s.vlan_link) || wants(&s.bridge));
-    let master = || link.master.and_then(|index| observed.links.get(&index)).and_then(Link::own);
+    let master = || link.master.and_then(|index| observed.links.get(index)).and_then(Link::own);
     segment.map(SegmentBridge::from).or_else(|| master().map(SegmentBridge::left))
 }
 

@@ -50,7 +50,7 @@ fn index_of(step: &Step, observed: &Observed) -> Option<u32> {
 
 /// Whether a step may name that foreign link.
 fn allowed(step: &Step, desired: &Desired, observed: &Observed, link: &Link) -> bool {
-    let on_ours = link.master.and_then(|index| observed.links.get(&index)).is_some_and(|m| m.own().is_some());
+    let on_ours = link.master.and_then(|index| observed.links.get(index)).is_some_and(|m| m.own().is_some());
     match step {
         Step::TrunkUp { .. } => desired.segments.iter().any(|s| s.trunk.as_str() == link.name),
         Step::ChangePort { .. } | Step::AddFdb { .. } | Step::DeleteFdb { .. } | Step::SetIpv6 { on: false, .. } => {
@@ -84,7 +84,7 @@ proptest! {
     #[test]
     fn no_step_names_a_foreign_link_but_where_the_manifest_allows_it(desired in generate::desired(), observed in generate::observed()) {
         for step in plan(&desired, &observed).steps {
-            let named = index_of(&step, &observed).and_then(|index| observed.links.get(&index));
+            let named = index_of(&step, &observed).and_then(|index| observed.links.get(index));
             if let Some(link) = named.filter(|link| link.own().is_none()) {
                 prop_assert!(allowed(&step, &desired, &observed, link), "{step} names {link:?}");
             }
@@ -101,7 +101,7 @@ proptest! {
         // A port leaves with the bridge of ours that it was on; a VLAN comes up with its trunk.
         let free = |link: &&Link| !ours.contains(&link.index) && link.master.is_none_or(|m| !ours.contains(&m));
         for link in start.links.values().filter(free).filter(|link| !exempt(&desired, link)) {
-            let mut after = observed.links.get(&link.index).cloned();
+            let mut after = observed.links.get(link.index).cloned();
             if let (Some(after), Kind::Vlan { .. }) = (&mut after, &link.kind) {
                 after.up = link.up;
             }
@@ -109,8 +109,8 @@ proptest! {
         }
         let own_place = |index: u32| ours.contains(&index);
         // A declared port on a bridge of ours is silenced, and whatever of IPv6 somebody gave it goes.
-        let port = |index: &u32| start.links.get(index).is_some_and(|l| desired.ports.keys().any(|n| n.as_str() == l.name));
-        let kept = |index: u32, ip: std::net::IpAddr| !own_place(index) && (ip.is_ipv4() || !port(&index));
+        let port = |index: u32| start.links.get(index).is_some_and(|l| desired.ports.keys().any(|n| n.as_str() == l.name));
+        let kept = |index: u32, ip: std::net::IpAddr| !own_place(index) && (ip.is_ipv4() || !port(index));
         for address in start.addresses.iter().filter(|a| a.protocol != PROTOCOL && kept(a.index, a.address.addr())) {
             let stays = |a: &&Address| (a.index, a.address, a.protocol) == (address.index, address.address, address.protocol);
             prop_assert!(observed.addresses.iter().find(stays).is_some(), "{address:?} is gone");

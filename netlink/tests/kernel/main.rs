@@ -9,6 +9,7 @@
 )]
 
 mod drift;
+mod foreign;
 mod invisible;
 mod ports;
 mod segments;

@@ -109,3 +109,32 @@ pub(crate) fn drop_net_admin() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Gives a link a name of any bytes: by a raw message, since iproute2 takes only UTF-8.
+pub(crate) fn rename(index: u32, name: &[u8]) -> io::Result<()> {
+    let mut message = Vec::new();
+    // `struct nlmsghdr`: the length follows, RTM_NEWLINK, NLM_F_REQUEST and NLM_F_ACK, sequence number and port.
+    message.extend([0; 4]);
+    message.extend(16_u16.to_ne_bytes());
+    message.extend(5_u16.to_ne_bytes());
+    message.extend([0; 8]);
+    // `struct ifinfomsg`.
+    message.extend([0; 4]);
+    message.extend(index.to_ne_bytes());
+    message.extend([0; 8]);
+    // `IFLA_IFNAME`, with its final NUL.
+    message.extend((5 + name.len() as u16).to_ne_bytes());
+    message.extend(3_u16.to_ne_bytes());
+    message.extend(name);
+    message.push(0);
+    message.resize(message.len().next_multiple_of(4), 0);
+    let length = (message.len() as u32).to_ne_bytes();
+    message[..4].copy_from_slice(&length);
+    let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.send_to(&message, &netlink_sys::SocketAddr::new(0, 0), 0)?;
+    let mut answer = Vec::with_capacity(4096);
+    socket.recv(&mut answer, 0)?;
+    let code = answer.get(16..20).and_then(|code| code.try_into().ok()).map_or(-libc::EBADMSG, i32::from_ne_bytes);
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
+}

@@ -103,14 +103,11 @@ fn links(trunks: Vec<(bool, bool, u32)>, draws: Vec<(usize, Draw)>) -> BTreeMap<
     let blank = |index: u32, name: &str, mtu: u32| Link {
         index,
         name: name.to_owned(),
-        kind: Kind::Other(String::new()),
-        group: 0,
         up: true,
         mtu,
         mac: Some(mac(9)),
-        master: None,
-        port: None,
         ipv6: Some(true),
+        ..Link::default()
     };
     links.insert(1, blank(1, "lo", 65536));
     for (i, (there, up, mtu)) in trunks.into_iter().enumerate().filter(|(_, trunk)| trunk.0) {
@@ -143,7 +140,10 @@ fn links(trunks: Vec<(bool, bool, u32)>, draws: Vec<(usize, Draw)>) -> BTreeMap<
         if ours && matches!(kind, Kind::Bridge(_) | Kind::Vlan { .. }) {
             link.group = if leaving && number % 5 == 0 { LEAVING_GROUP } else { LINK_GROUP };
         }
-        links.insert(index, Link { kind, ..link });
+        // What cannot be decoded is known by the name of its kind alone.
+        let unread = (number % 9 == 8).then(|| "torn".to_owned());
+        let kind = if unread.is_some() { Kind::Other(kind.name().to_owned()) } else { kind };
+        links.insert(index, Link { kind, unread, ..link });
     }
     links
 }
@@ -218,7 +218,8 @@ pub(super) fn observed() -> impl Strategy<Value = Observed> {
             taps.get(usize::from(which) % taps.len().max(1)).map(|index| FdbEntry { index: *index, mac: mac(last) })
         };
         let fdb: BTreeSet<FdbEntry> = fdb.into_iter().filter_map(entry).collect();
-        Observed { links, addresses, routes, fdb: fdb.into_iter().collect() }
+        let links = links.into_values().collect();
+        Observed { links, addresses, routes, fdb: fdb.into_iter().collect(), unread: Vec::new() }
     })
 }
 

@@ -46,10 +46,10 @@ fn one(observed: &mut Observed, host: Host, step: &Step) -> Result<(), String> {
             let ipv6 = (*mtu >= 1280).then_some(host.ipv6);
             let (name, mac) = (bridge.to_string(), Some(*mac));
             let (index, group, mtu) = (*index, LINK_GROUP, *mtu);
-            create(observed, Link { index, name, kind, group, up: false, mtu, mac, master: None, port: None, ipv6 })
+            create(observed, Link { index, name, kind, group, mtu, mac, ipv6, ..Link::default() })
         }
         Step::CreateVlan { link, index, parent, vlan, master, mtu, .. } => {
-            let carrier = observed.links.get(parent).ok_or("no such parent")?;
+            let carrier = observed.links.get(*parent).ok_or("no such parent")?;
             let taken = |l: &Link| matches!(l.kind, Kind::Vlan { id, parent: p, dot1q: true } if id == vlan.get() && p == Some(*parent));
             if observed.links.values().any(taken) || *mtu > carrier.mtu || !is_bridge(observed, *master) {
                 return Err("tag taken, MTU above the parent's or no bridge".to_owned());
@@ -58,7 +58,7 @@ fn one(observed: &mut Observed, host: Host, step: &Step) -> Result<(), String> {
             let ipv6 = (*mtu >= 1280).then_some(host.ipv6);
             let (index, name, group, mtu) = (*index, link.to_string(), LINK_GROUP, *mtu);
             let (master, port) = (Some(*master), Some(PortFlags::uplink(true)));
-            create(observed, Link { index, name, kind, group, up: false, mtu, mac: None, master, port, ipv6 })
+            create(observed, Link { index, name, kind, group, mtu, master, port, ipv6, ..Link::default() })
         }
         Step::ChangeLink { index, changes, .. } => changes.iter().try_for_each(|c| change(observed, host, *index, c)),
         Step::SetIpv6 { link, on, .. } => set_ipv6(observed, link.as_str(), *on),
@@ -87,18 +87,18 @@ fn one(observed: &mut Observed, host: Host, step: &Step) -> Result<(), String> {
 }
 
 fn link(observed: &mut Observed, index: u32) -> Result<&mut Link, String> {
-    observed.links.get_mut(&index).ok_or_else(|| "no such device".to_owned())
+    observed.links.get_mut(index).ok_or_else(|| "no such device".to_owned())
 }
 
 fn is_bridge(observed: &Observed, index: u32) -> bool {
-    observed.links.get(&index).is_some_and(|link| matches!(link.kind, Kind::Bridge(_)))
+    observed.links.get(index).is_some_and(|link| matches!(link.kind, Kind::Bridge(_)))
 }
 
 fn create(observed: &mut Observed, new: Link) -> Result<(), String> {
-    if observed.links.values().any(|link| link.name == new.name) || observed.links.contains_key(&new.index) {
+    if observed.links.values().any(|link| link.name == new.name) || observed.links.get(new.index).is_some() {
         return Err("name or index exists".to_owned());
     }
-    observed.links.insert(new.index, new);
+    observed.links.insert(new);
     Ok(())
 }
 
@@ -125,9 +125,9 @@ fn speak(observed: &mut Observed, index: u32) -> Result<(), String> {
 }
 
 fn set_ipv6(observed: &mut Observed, name: &str, on: bool) -> Result<(), String> {
-    let link = observed.links.values_mut().find(|link| link.name == name).ok_or("no such device")?;
-    link.ipv6.replace(on).ok_or("no such file")?;
-    let index = link.index;
+    let found = observed.links.values().find(|link| link.name == name).map(|link| link.index);
+    let index = found.ok_or("no such device")?;
+    link(observed, index)?.ipv6.replace(on).ok_or("no such file")?;
     if !on {
         observed.addresses.retain(|a| a.index != index || a.address.addr().is_ipv4());
         drop_routes(observed, |route| route.index == Some(index) && route.destination.addr().is_ipv6());
@@ -140,13 +140,16 @@ fn drop_routes(observed: &mut Observed, gone: impl Fn(&Route) -> bool) {
 }
 
 fn delete(observed: &mut Observed, index: u32) -> Result<(), String> {
-    observed.links.remove(&index).ok_or("no such device")?;
+    observed.links.remove(index).ok_or("no such device")?;
     observed.addresses.retain(|a| a.index != index);
     observed.fdb.retain(|e| e.index != index);
     drop_routes(observed, |route| route.index == Some(index));
-    for port in observed.links.values_mut().filter(|link| link.master == Some(index)) {
+    let ports: Vec<u32> = observed.links.values().filter(|l| l.master == Some(index)).map(|l| l.index).collect();
+    for port in ports {
+        let port = link(observed, port)?;
         (port.master, port.port) = (None, None);
-        observed.fdb.retain(|e| e.index != port.index);
+        let port = port.index;
+        observed.fdb.retain(|e| e.index != port);
     }
     Ok(())
 }

@@ -9,12 +9,12 @@ mod told;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bulkhead_api::{Done, Ended, Phase};
+use bulkhead_api::{Done, Ended, Phase, Problem};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::generations::{Generation, Generations};
-use crate::manifest::{Desired, HostId};
+use crate::manifest::Desired;
 use crate::reconcile::{Host, Rooms, reconcile};
 use crate::socket::Request;
 use crate::watch::{Reason, Wake, Watches};
@@ -33,10 +33,10 @@ pub(crate) struct Agent {
     pub(crate) generations: Generations,
     /// Where the manifest's files are.
     pub(crate) manifest: PathBuf,
-    /// Which host this is.
-    pub(crate) id: HostId,
     /// What is made so; `None` changes nothing.
     pub(crate) followed: Option<Followed>,
+    /// Why it is not what should be followed.
+    pub(crate) trouble: Option<Problem>,
     pub(crate) told: Told,
 }
 
@@ -62,6 +62,9 @@ impl Agent {
         let mut wake = Wake::now(Reason::Start);
         loop {
             if self.watches.files_changed() || matches!(wake.reason, Reason::Start | Reason::Timer) {
+                if self.followed.is_none() && self.trouble.is_some() {
+                    self.start();
+                }
                 self.look_at_files();
             }
             let verified = self.turn(wake).await;
@@ -79,7 +82,7 @@ impl Agent {
     /// Makes the host as the followed manifest says, and tells what had to be mended. True when nothing is left to do.
     async fn turn(&mut self, wake: Wake) -> bool {
         if self.followed.is_none() {
-            self.told.idle();
+            self.told.idle(self.trouble.as_ref());
             return true;
         }
         let ran = self.settle(false, &mut |_| ()).await;

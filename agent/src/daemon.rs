@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::agent::{Agent, Told};
-use crate::generations::{self, Generations, Places};
+use crate::generations::{Directories, Generations};
 use crate::guest::{self, Libvirt};
-use crate::manifest::{self, HostId};
+use crate::manifest;
 use crate::reconcile::Rooms;
 use crate::resolver::Resolver;
 use crate::socket::{self, Bounds, Groups, Service};
@@ -56,9 +56,6 @@ enum Error {
     /// No runtime, no socket, or no groups.
     #[error("cannot {0}")]
     Io(&'static str, #[source] std::io::Error),
-    /// The host has no identity.
-    #[error("{}", HostId::PATH)]
-    Identity(#[from] manifest::HostIdError),
     /// The routing socket.
     #[error(transparent)]
     Links(#[from] netlink::Error),
@@ -68,9 +65,6 @@ enum Error {
     /// libvirt's threads.
     #[error(transparent)]
     Guests(#[from] guest::Error),
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] generations::Error),
 }
 
 /// Runs the daemon with the arguments of this process, until it is told to stop.
@@ -115,7 +109,6 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
         None => socket::bind(std::path::Path::new(bulkhead_api::PATH)).map_err(io("open the socket"))?,
     };
     let groups = Groups::resolve().map_err(io("look the groups up"))?;
-    let id: HostId = std::fs::read_to_string(HostId::PATH).map_err(io("read /etc/machine-id"))?.parse()?;
     let libvirt = Arc::new(Libvirt::open(guest::SYSTEM)?);
     let rooms = Rooms {
         policy: policy::Ruleset::open()?,
@@ -132,10 +125,10 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
     let timer = (arguments.resync > 0).then(|| Duration::from_secs(arguments.resync));
     // The watches open before the first look, so that nothing falls between the two.
     let watches = Watches::open(&arguments.manifest, libvirt, timer);
-    let generations = Generations::new(Places::default());
+    let generations = Generations::new(Directories::default());
     let manifest = arguments.manifest.clone();
-    let mut agent = Agent { rooms, watches, generations, manifest, id, followed: None, told };
-    agent.start()?;
+    let mut agent = Agent { rooms, watches, generations, manifest, followed: None, trouble: None, told };
+    agent.start();
     capabilities::assert_required()?;
     let mut end =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(io("wait for SIGTERM"))?;

@@ -4,25 +4,32 @@
 //! early boot loads. `/run/bulkhead/generation` outlives the daemon alone: a daemon that was killed goes on with what was
 //! applied, and only a boot (or `apply`) takes up what the files say by then.
 //!
-//! Every file is written beside its place and renamed into it, so that a crash leaves the old one or the new one.
+//! Every file is written beside its place and renamed into it, so that a crash leaves the old one or the new one. What
+//! damages a file all the same is known by the checksum in its first line.
+
+mod sealed;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
+use crate::regular;
+pub use sealed::{Damage, sha256};
+
+/// A manifest of many files may be larger than each of them; what is larger than this was never written by us.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// Where the state stands.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Directories {
     /// Outlives a boot: `/var/lib/bulkhead`.
     pub state: PathBuf,
     /// Outlives the daemon: `/run/bulkhead`.
     pub runtime: PathBuf,
 }
 
-impl Default for Places {
+impl Default for Directories {
     fn default() -> Self {
         Self { state: "/var/lib/bulkhead".into(), runtime: "/run/bulkhead".into() }
     }
@@ -36,21 +43,35 @@ pub struct Error {
     action: &'static str,
     /// On which file or directory.
     path: PathBuf,
+    /// Why not.
+    source: Cause,
+}
+
+/// Why a file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+enum Cause {
     /// The system's answer.
-    source: io::Error,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not what was written.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// Something else stands there.
+    #[error(transparent)]
+    File(#[from] regular::Error),
 }
 
 impl Error {
-    /// Whether the file is not there.
+    /// The file or directory.
     #[must_use]
-    pub fn is_absent(&self) -> bool {
-        self.source.kind() == io::ErrorKind::NotFound
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn failed<E: Into<Cause>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
     let path = path.to_owned();
-    move |source| Error { action, path, source }
+    move |error| Error { action, path, source: error.into() }
 }
 
 /// One applied manifest.
@@ -60,94 +81,107 @@ pub struct Generation {
     pub number: u64,
     /// The manifest, as one text.
     pub text: String,
+    /// Whether its file's checksum vouches for the text; files of earlier versions have none.
+    pub vouched: bool,
     /// When it was written, in microseconds since 1970; `None` where the file system does not say.
     pub applied_at_us: Option<u64>,
 }
 
 impl Generation {
-    /// SHA-256 of the text in hex, as `sha256sum` of the file says it.
+    /// SHA-256 of the text in hex: `tail -n +2 FILE | sha256sum`, as the first line of the file has it.
     #[must_use]
     pub fn sha256(&self) -> String {
-        Sha256::digest(self.text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256(&self.text)
     }
 }
 
-/// What this boot has followed so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Followed {
+/// What this boot follows, as it was noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marker {
     /// Nobody has said anything since the boot.
-    Fresh,
+    Unset,
     /// Nothing: there was no manifest, or it was torn down.
     Nothing,
-    /// The generation of this number.
-    Number(u64),
+    /// A generation.
+    Generation {
+        /// Its number.
+        number: u64,
+        /// SHA-256 of its text; earlier versions did not note it.
+        sha256: Option<String>,
+    },
 }
 
 /// The generations of this host.
 #[derive(Debug)]
 pub struct Generations {
-    places: Places,
+    directories: Directories,
 }
 
 impl Generations {
-    /// The generations at these places; the state directory is made by the service's unit.
+    /// The generations in these directories; the one for the state is made by the service's unit.
     #[must_use]
-    pub fn new(places: Places) -> Self {
-        Self { places }
+    pub fn new(directories: Directories) -> Self {
+        Self { directories }
     }
 
     /// What this boot follows. A file that cannot be understood counts as nobody's word.
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub fn followed(&self) -> Result<Followed, Error> {
-        let path = self.marker();
-        match fs::read_to_string(&path) {
-            Ok(text) if text.trim() == "none" => Ok(Followed::Nothing),
-            Ok(text) => Ok(text.trim().parse().map_or(Followed::Fresh, Followed::Number)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Followed::Fresh),
-            Err(error) => Err(failed("read", &path)(error)),
-        }
+    pub fn marker(&self) -> Result<Marker, Error> {
+        let path = self.marker_file();
+        let bytes = match regular::read(&path, MOST_BYTES) {
+            Err(regular::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Marker::Unset),
+            bytes => bytes.map_err(failed("read", &path))?,
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let mut words = text.split_whitespace();
+        let first = words.next();
+        Ok(match (first, first.and_then(|word| word.parse().ok())) {
+            (Some("none"), _) => Marker::Nothing,
+            (_, Some(number)) => Marker::Generation { number, sha256: words.next().map(str::to_owned) },
+            (_, None) => Marker::Unset,
+        })
     }
 
     /// Notes what this boot follows from now on.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn follow(&self, number: Option<u64>) -> Result<(), Error> {
-        let text = number.map_or_else(|| "none\n".to_owned(), |number| format!("{number}\n"));
-        replace(&self.marker(), &text)
+    pub fn mark(&self, generation: Option<&Generation>) -> Result<(), Error> {
+        let some = |generation: &Generation| format!("{} {}\n", generation.number, generation.sha256());
+        replace(&self.marker_file(), &generation.map_or_else(|| "none\n".to_owned(), some))
     }
 
-    /// The newest generation; `None` before the first apply.
+    /// The numbers of all generations, the newest first.
     ///
     /// # Errors
-    /// The directory or the newest file cannot be read.
-    pub fn newest(&self) -> Result<Option<Generation>, Error> {
+    /// The directory cannot be listed.
+    pub fn numbers(&self) -> Result<Vec<u64>, Error> {
         let directory = self.directory();
         let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(failed("list", &directory))?,
         };
-        let mut newest = None;
+        let mut numbers = Vec::new();
         for entry in entries {
             let name = entry.map_err(failed("list", &directory))?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".toml")?.parse::<u64>().ok());
-            newest = newest.max(number);
+            numbers.extend(name.to_str().and_then(|name| name.strip_suffix(".toml")?.parse::<u64>().ok()));
         }
-        newest.map(|number| self.read(number)).transpose()
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(numbers)
     }
 
     /// The generation of this number.
     ///
     /// # Errors
-    /// Its file cannot be read.
+    /// Its file cannot be read, or is not the one that was written.
     pub fn read(&self, number: u64) -> Result<Generation, Error> {
         let path = self.file(number);
-        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+        let bytes = regular::read(&path, MOST_BYTES).map_err(failed("read", &path))?;
+        let (text, vouched) = sealed::open(bytes).map_err(failed("read", &path))?;
         let written = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
-        let applied_at_us = written.map(microseconds);
-        Ok(Generation { number, text, applied_at_us })
+        Ok(Generation { number, text, vouched, applied_at_us: written.map(microseconds) })
     }
 
     /// Keeps a manifest that is about to be applied: as the newest generation if that has the same text, else as a new one.
@@ -155,15 +189,16 @@ impl Generations {
     /// # Errors
     /// The directory cannot be read or the file cannot be written.
     pub fn keep(&self, text: &str) -> Result<Generation, Error> {
-        let newest = self.newest()?;
-        let number = match newest {
-            Some(newest) if newest.text == text => return Ok(newest),
-            Some(newest) => newest.number + 1,
-            None => 1,
-        };
+        let newest = self.numbers()?.first().copied();
+        // One that is damaged is not overwritten: a person may want to look at it.
+        match newest.map(|number| self.read(number)) {
+            Some(Ok(newest)) if newest.text == text && newest.vouched => return Ok(newest),
+            _ => {}
+        }
+        let number = newest.map_or(1, |number| number + 1);
         let directory = self.directory();
         fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
-        replace(&self.file(number), text)?;
+        replace(&self.file(number), &sealed::seal(text))?;
         self.read(number)
     }
 
@@ -172,7 +207,7 @@ impl Generations {
     /// # Errors
     /// The file cannot be written or removed.
     pub fn lockdown(&self, text: Option<&str>) -> Result<(), Error> {
-        let path = self.places.state.join("lockdown.nft");
+        let path = self.directories.state.join("lockdown.nft");
         match (text, fs::read_to_string(&path)) {
             (Some(text), Ok(old)) if text == old => Ok(()),
             (Some(text), _) => replace(&path, text),
@@ -182,15 +217,17 @@ impl Generations {
     }
 
     fn directory(&self) -> PathBuf {
-        self.places.state.join("generations")
+        self.directories.state.join("generations")
     }
 
-    fn file(&self, number: u64) -> PathBuf {
+    /// Where the generation of this number is.
+    #[must_use]
+    pub fn file(&self, number: u64) -> PathBuf {
         self.directory().join(format!("{number}.toml"))
     }
 
-    fn marker(&self) -> PathBuf {
-        self.places.runtime.join("generation")
+    fn marker_file(&self) -> PathBuf {
+        self.directories.runtime.join("generation")
     }
 }
 
@@ -228,7 +265,7 @@ mod tests {
             let (state, runtime) = (root.join("state"), root.join("run"));
             fs::create_dir_all(&runtime).unwrap();
             fs::create_dir_all(&state).unwrap();
-            (Self(root), Generations::new(Places { state, runtime }))
+            (Self(root), Generations::new(Directories { state, runtime }))
         }
     }
 
@@ -238,19 +275,23 @@ mod tests {
         }
     }
 
+    fn newest(generations: &Generations) -> Generation {
+        generations.read(generations.numbers().unwrap()[0]).unwrap()
+    }
+
     #[test]
     fn the_same_text_is_the_same_generation_and_another_is_the_next() {
         let (_ground, generations) = Ground::new("generations");
-        assert_eq!(generations.newest().unwrap(), None);
+        assert!(generations.numbers().unwrap().is_empty());
         assert_eq!(generations.keep("a = 1\n").unwrap().number, 1);
         assert_eq!(generations.keep("a = 1\n").unwrap().number, 1);
         assert_eq!(generations.keep("a = 2\n").unwrap().number, 2);
         assert_eq!(generations.keep("a = 1\n").unwrap().number, 3, "an older text is applied anew");
-        assert_eq!(generations.newest().unwrap().unwrap().text, "a = 1\n");
+        assert_eq!(newest(&generations).text, "a = 1\n");
         for number in 4..12 {
             assert_eq!(generations.keep(&format!("a = {number}\n")).unwrap().number, number);
         }
-        assert_eq!(generations.newest().unwrap().unwrap().number, 11, "numbers are no texts");
+        assert_eq!(newest(&generations).number, 11, "numbers are no texts");
     }
 
     #[test]
@@ -258,20 +299,50 @@ mod tests {
         let (ground, generations) = Ground::new("half");
         generations.keep("a = 1\n").unwrap();
         fs::write(ground.0.join("state/generations/2.new"), "a =").unwrap();
-        assert_eq!(generations.newest().unwrap().unwrap().number, 1);
+        assert_eq!(newest(&generations).number, 1);
         assert_eq!(generations.keep("a = 2\n").unwrap().text, "a = 2\n");
+    }
+
+    #[test]
+    fn a_damaged_generation_is_known_and_never_overwritten() {
+        let (ground, generations) = Ground::new("damaged");
+        generations.keep("a = 1\n").unwrap();
+        let file = ground.0.join("state/generations/1.toml");
+        let whole = fs::read_to_string(&file).unwrap();
+        fs::write(&file, whole.strip_suffix(" = 1\n").unwrap()).unwrap();
+        let said = bulkhead_types::chain(&generations.read(1).unwrap_err());
+        assert!(
+            said.ends_with("generations/1.toml: it is damaged: its text does not have the checksum of its first line"),
+            "{said}"
+        );
+        assert_eq!(generations.keep("a = 1\n").unwrap().number, 2);
+    }
+
+    #[test]
+    fn a_generation_of_an_earlier_version_is_read_and_kept_anew_with_a_checksum() {
+        let (ground, generations) = Ground::new("earlier");
+        fs::create_dir_all(ground.0.join("state/generations")).unwrap();
+        fs::write(ground.0.join("state/generations/4.toml"), "a = 1\n").unwrap();
+        let earlier = generations.read(4).unwrap();
+        assert_eq!((earlier.text.as_str(), earlier.vouched), ("a = 1\n", false));
+        let kept = generations.keep("a = 1\n").unwrap();
+        assert_eq!((kept.number, kept.vouched), (5, true));
     }
 
     #[test]
     fn a_boot_is_fresh_until_somebody_says_what_it_follows() {
         let (ground, generations) = Ground::new("followed");
-        assert_eq!(generations.followed().unwrap(), Followed::Fresh);
-        generations.follow(Some(7)).unwrap();
-        assert_eq!(generations.followed().unwrap(), Followed::Number(7));
-        generations.follow(None).unwrap();
-        assert_eq!(generations.followed().unwrap(), Followed::Nothing);
+        assert_eq!(generations.marker().unwrap(), Marker::Unset);
+        let generation = generations.keep("a = 1\n").unwrap();
+        generations.mark(Some(&generation)).unwrap();
+        let noted = Marker::Generation { number: 1, sha256: Some(sha256("a = 1\n")) };
+        assert_eq!(generations.marker().unwrap(), noted);
+        generations.mark(None).unwrap();
+        assert_eq!(generations.marker().unwrap(), Marker::Nothing);
+        fs::write(ground.0.join("run/generation"), "7\n").unwrap();
+        assert_eq!(generations.marker().unwrap(), Marker::Generation { number: 7, sha256: None });
         fs::write(ground.0.join("run/generation"), "seven").unwrap();
-        assert_eq!(generations.followed().unwrap(), Followed::Fresh);
+        assert_eq!(generations.marker().unwrap(), Marker::Unset);
     }
 
     #[test]
@@ -283,11 +354,5 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "table bridge x {}\n");
         generations.lockdown(None).unwrap();
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn the_hash_is_the_one_of_sha256sum() {
-        let generation = Generation { number: 1, text: String::new(), applied_at_us: None };
-        assert_eq!(generation.sha256(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 }

@@ -8,6 +8,7 @@ pub mod guest;
 pub mod manifest;
 mod publish;
 mod reconcile;
+mod regular;
 pub mod resolver;
 mod room;
 pub mod socket;

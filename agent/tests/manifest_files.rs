@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise, in its functions too
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use bulkhead::cli::{check, schema};
@@ -56,7 +57,32 @@ fn a_file_that_is_absent_too_large_or_not_utf8_is_named() {
     assert!(matches!(read(&folder.0).unwrap_err(), ReadError::TooLarge(_)));
     fs::create_dir(folder.0.join("host.d/10.toml")).unwrap();
     folder.write("host.toml", "");
-    assert!(matches!(read(&folder.0).unwrap_err(), ReadError::Io { path, .. } if path.ends_with("10.toml")));
+    assert!(matches!(read(&folder.0).unwrap_err(), ReadError::Kind { path, .. } if path.ends_with("10.toml")));
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once_and_unread() {
+    let folder = Folder::new("kinds");
+    folder.write("host.toml", "");
+    let part = folder.0.join("host.d/10.toml");
+    let said = || {
+        let said = read(&folder.0).unwrap_err().to_string();
+        fs::remove_file(&part).unwrap();
+        said.strip_prefix(&format!("cannot read the manifest {}: ", part.display())).unwrap().to_owned()
+    };
+    let regular = "and only a regular file is read. Remove it, or write a file in its place";
+    nix::unistd::mkfifo(&part, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(said(), format!("it is a FIFO, {regular}"));
+    let _socket = std::os::unix::net::UnixListener::bind(&part).unwrap();
+    assert_eq!(said(), format!("it is a socket, {regular}"));
+    for device in ["/dev/zero", "/dev/null", "/dev/tty"] {
+        symlink(device, &part).unwrap();
+        assert_eq!(said(), format!("it is a device, {regular}"));
+    }
+    symlink("10.toml", &part).unwrap();
+    assert!(said().starts_with("Too many levels of symbolic links"));
+    symlink("20.toml", &part).unwrap();
+    assert_eq!(said(), "it is a link to 20.toml, which does not exist. Remove it, or write that file");
 }
 
 #[derive(clap::Parser)]
@@ -83,15 +109,20 @@ fn status(code: u8) -> String {
 fn check_exits_by_what_it_found_and_counts_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let path = |path: &str| root.join(path).display().to_string();
-    let (said, code) = run(&["check", "--manifest", &path("examples/seed.toml")], false);
+    let (said, code) = run(&["check", &path("examples/seed.toml")], false);
     assert_eq!((said.as_str(), code), (&*format!("{}: nothing is wrong\n", path("examples/seed.toml")), status(0)));
-    let (said, code) = run(&["check", "--manifest", &path("tests/manifests/right/warnings")], false);
+    let (said, code) = run(&["check", &path("tests/manifests/right/warnings")], false);
     assert!(said.ends_with(": no error, 9 warnings\n"), "{said}");
     assert_eq!(code, status(0));
-    let (said, code) = run(&["check", "--manifest", &path("tests/manifests/wrong/pids-limit")], false);
+    let (said, code) = run(&["check", &path("tests/manifests/wrong/pids-limit")], false);
     assert!(said.ends_with(": 1 error, 1 warning\n"), "{said}");
     assert_eq!(code, status(1));
-    let (said, code) = run(&["check", "--manifest", "/nonexistent"], false);
+    let both = [path("examples/seed.toml"), path("tests/manifests/wrong/pids-limit")];
+    let (said, code) = run(&["check", &both[0], &both[1]], false);
+    assert!(said.starts_with(&format!("{}: nothing is wrong\n", both[0])), "{said}");
+    assert!(said.ends_with(&format!("{}: 1 error, 1 warning\n", both[1])), "each is a manifest of its own: {said}");
+    assert_eq!(code, status(1), "the worst of them");
+    let (said, code) = run(&["check", "/nonexistent"], false);
     assert!(said.starts_with("error: cannot read the manifest /nonexistent: it does not exist"), "{said}");
     assert_eq!(code, status(2));
 }
@@ -100,10 +131,10 @@ fn check_exits_by_what_it_found_and_counts_it() {
 fn check_and_schema_speak_json() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let wrong = root.join("tests/manifests/wrong/mac-clash").display().to_string();
-    let said: serde_json::Value = serde_json::from_str(&run(&["check", "--manifest", &wrong], true).0).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&run(&["check", &wrong], true).0).unwrap();
     assert_eq!((said["errors"].as_u64(), said["warnings"].as_u64()), (Some(2), Some(0)));
     assert_eq!(said["problems"][0]["line"], 13);
-    let said: serde_json::Value = serde_json::from_str(&run(&["check", "--manifest", "/nonexistent"], true).0).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&run(&["check", "/nonexistent"], true).0).unwrap();
     assert!(said["error"].is_string());
     let said: serde_json::Value = serde_json::from_str(&run(&["schema"], true).0).unwrap();
     assert_eq!(said["title"], "Bulkhead manifest");

@@ -1,79 +1,117 @@
 //! The manifest's files, and what is to be followed of them.
 
+use std::path::Path;
+
 use bulkhead_api::{ManifestInvalid, Problem};
 use bulkhead_policy::lockdown;
 
 use super::{Agent, Followed};
 use crate::generations::{self, Generation};
-use crate::manifest::{self, Manifest, ReadError, Source};
+use crate::manifest::{self, Desired, HostId, IdentityError, ReadError};
+
+/// Names of one kind that a sentence lists before it only counts.
+const MOST_NAMES: usize = 8;
 
 /// The manifest's files as they are now.
 pub(super) enum Files {
     /// They can be applied.
-    Right(Box<Manifest>),
+    Right(Box<Right>),
     /// They cannot.
     Wrong(ManifestInvalid),
-    /// There is no manifest.
-    Absent(ManifestInvalid),
+    /// There is no manifest, or one that declares nothing. It removes nothing: that is what a teardown is for.
+    Nothing(ManifestInvalid),
+}
+
+/// A manifest that can be applied.
+pub(super) struct Right {
+    /// As one text.
+    pub(super) text: String,
+    /// What it wants of this host.
+    pub(super) desired: Desired,
+}
+
+/// Reads and checks the files. `followed` is what would go if they meant that nothing is to be.
+pub(super) fn files(path: &Path, id: &Result<HostId, IdentityError>, followed: Option<&Desired>) -> Files {
+    let sources = match manifest::read(path) {
+        Ok(sources) => sources,
+        Err(error @ ReadError::Absent(_)) => return Files::Nothing(invalid(path, &error.to_string())),
+        Err(error) => return Files::Wrong(invalid(path, &error.to_string())),
+    };
+    match (manifest::parse(&sources), id) {
+        (Err(problems), _) => Files::Wrong(ManifestInvalid::from(&problems)),
+        (Ok(manifest), _) if manifest.is_empty() => Files::Nothing(invalid(path, &declares_nothing(followed))),
+        (Ok(_), Err(error)) => Files::Wrong(invalid(Path::new(HostId::PATH), &error.to_string())),
+        (Ok(manifest), Ok(id)) => Files::Right(Box::new(Right { text: manifest.text(), desired: manifest.lower(id) })),
+    }
+}
+
+/// One error that is of a whole file.
+pub(super) fn problem(file: &Path, message: &str) -> Problem {
+    Problem { file: file.display().to_string(), line: 1, column: 1, message: message.to_owned(), help: Vec::new() }
+}
+
+fn invalid(file: &Path, message: &str) -> ManifestInvalid {
+    ManifestInvalid { errors: vec![problem(file, message)], drawn: format!("error: {message}\n") }
+}
+
+fn declares_nothing(followed: Option<&Desired>) -> String {
+    let stays = followed.map(would_go).filter(|names| !names.is_empty());
+    let stays = stays.map(|names| format!(": {names} would go")).unwrap_or_default();
+    format!(
+        "the manifest declares nothing, so it is not applied{stays}. To remove what Bulkhead made, run bulkhead teardown"
+    )
+}
+
+/// What a host without this manifest would lose, by name.
+fn would_go(desired: &Desired) -> String {
+    let segments: Vec<&str> = desired.netlink.segments.iter().map(|segment| segment.name.as_str()).collect();
+    let guests: Vec<&str> = desired.guest.guests.iter().map(|guest| guest.name.as_str()).collect();
+    let list = |kind: &str, names: &[&str]| {
+        let more = names.len().saturating_sub(MOST_NAMES);
+        let shown = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        (!names.is_empty()).then(|| format!("{kind} {shown}{more}"))
+    };
+    [list("segment", &segments), list("guest", &guests)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 impl Agent {
     /// Reads and checks the files.
     pub(super) fn files(&self) -> Files {
-        let sources = match manifest::read(&self.manifest) {
-            Ok(sources) => sources,
-            Err(error @ ReadError::Absent(_)) => return Files::Absent(self.unreadable(&error)),
-            Err(error) => return Files::Wrong(self.unreadable(&error)),
-        };
-        match manifest::parse(&sources) {
-            Ok(manifest) => Files::Right(Box::new(manifest)),
-            Err(problems) => Files::Wrong(ManifestInvalid::from(&problems)),
-        }
+        let followed = self.followed.as_ref().map(|followed| &followed.desired);
+        files(&self.manifest, &HostId::of_this_host(), followed)
     }
 
     /// Looks whether the files are what is followed, and tells.
     pub(super) fn look_at_files(&mut self) {
         let followed = self.followed.as_ref().map(|followed| followed.generation.text.as_str());
         let (pending, errors) = match self.files() {
-            Files::Right(manifest) => (followed != Some(manifest.text().as_str()), Vec::new()),
+            Files::Right(right) => (followed != Some(right.text.as_str()), Vec::new()),
             Files::Wrong(invalid) => (true, invalid.errors),
             // Nothing is followed and nothing is there to be followed: nobody waits for anything.
-            Files::Absent(_) if followed.is_none() => (false, Vec::new()),
-            Files::Absent(invalid) => (true, invalid.errors),
+            Files::Nothing(_) if followed.is_none() => (false, Vec::new()),
+            Files::Nothing(invalid) => (true, invalid.errors),
         };
-        self.told.files(pending, errors);
+        self.told.files(pending, self.trouble.iter().cloned().chain(errors).collect());
     }
 
-    /// Follows this manifest from now on. What the next boot needs is on the disk before anything is changed.
-    pub(super) fn follow(&mut self, manifest: &Manifest) -> Result<(), generations::Error> {
-        let generation = self.generations.keep(&manifest.text())?;
-        self.follow_generation(generation, manifest)
+    /// Follows these files from now on. What the next boot needs is on the disk before anything is changed.
+    pub(super) fn follow(&mut self, right: Right) -> Result<(), generations::Error> {
+        let generation = self.generations.keep(&right.text)?;
+        self.follow_generation(generation, right.desired)
     }
 
-    /// Follows a generation whose text was parsed as this manifest.
+    /// Follows a generation that wants this.
     pub(super) fn follow_generation(
         &mut self,
         generation: Generation,
-        manifest: &Manifest,
+        desired: Desired,
     ) -> Result<(), generations::Error> {
-        let desired = manifest.lower(&self.id);
         self.generations.lockdown(Some(&lockdown::text(&desired.policy)))?;
-        self.generations.follow(Some(generation.number))?;
+        self.generations.mark(Some(&generation))?;
         self.told.follows(Some(&generation));
         self.followed = Some(Followed { generation, desired });
+        self.trouble = None;
         Ok(())
-    }
-
-    /// The manifest of a generation; an earlier version may have taken what this one refuses.
-    pub(super) fn parse(&self, generation: &Generation) -> Result<Manifest, ManifestInvalid> {
-        let path = format!("generation {}", generation.number).into();
-        let source = Source { path, text: generation.text.clone() };
-        manifest::parse(&[source]).map_err(|problems| ManifestInvalid::from(&problems))
-    }
-
-    fn unreadable(&self, error: &ReadError) -> ManifestInvalid {
-        let file = self.manifest.display().to_string();
-        let problem = Problem { file, line: 1, column: 1, message: error.to_string(), help: Vec::new() };
-        ManifestInvalid { errors: vec![problem], drawn: format!("error: {error}\n") }
     }
 }

@@ -37,8 +37,8 @@ impl Agent {
     /// What an apply of the files would write now.
     async fn plan(&mut self) -> Result<Plan, Refusal> {
         let desired = match self.files() {
-            Files::Right(manifest) => manifest.lower(&self.id),
-            Files::Wrong(invalid) | Files::Absent(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
+            Files::Right(right) => right.desired,
+            Files::Wrong(invalid) | Files::Nothing(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
         };
         let mut plan = Plan::default();
         let rooms = &mut self.rooms;
@@ -72,8 +72,8 @@ impl Agent {
     async fn apply(&mut self, force: bool, progress: &mut (dyn FnMut(Done) + Send)) -> Result<Summary, Refusal> {
         let began = Wake::now(Reason::Request);
         match self.files() {
-            Files::Right(manifest) => self.follow(&manifest).map_err(|error| failed(&chain(&error)))?,
-            Files::Wrong(invalid) | Files::Absent(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
+            Files::Right(right) => self.follow(*right).map_err(|error| failed(&chain(&error)))?,
+            Files::Wrong(invalid) | Files::Nothing(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
         }
         let ran = self.settle(force, progress).await;
         self.told.woken(began, &ran);

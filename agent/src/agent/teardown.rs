@@ -30,8 +30,9 @@ impl Agent {
         progress: &mut (dyn FnMut(Done) + Send),
     ) -> Result<Summary, Refusal> {
         let began = Instant::now();
-        self.generations.follow(None).map_err(|error| failed(&chain(&error)))?;
+        self.generations.mark(None).map_err(|error| failed(&chain(&error)))?;
         self.followed = None;
+        self.trouble = None;
         self.told.follows(None);
         let mut log = |done: Done| {
             say(&done);

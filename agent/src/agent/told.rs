@@ -69,11 +69,14 @@ impl Told {
         }
     }
 
-    /// Nothing is followed, so that there is nothing to wait for.
-    pub(super) fn idle(&mut self) {
-        self.status.ready = true;
+    /// Nothing is followed, so that there is nothing to wait for: systemd hears that requests are served. With a problem
+    /// something should be followed, and the host is not ready.
+    pub(super) fn idle(&mut self, trouble: Option<&Problem>) {
+        self.status.ready = trouble.is_none();
         self.publish();
-        self.notify("nothing is followed: write the manifest, then `bulkhead apply`");
+        self.notify(trouble.map_or("nothing is followed: write the manifest, then `bulkhead apply`", |problem| {
+            problem.message.lines().next().unwrap_or_default()
+        }));
     }
 
     /// Only the first time: systemd asks once. Without systemd nobody listens, and that is fine.

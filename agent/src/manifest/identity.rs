@@ -1,6 +1,10 @@
 //! Names and addresses that nobody wrote: derived, so that they are the same at every boot.
 
+use std::path::Path;
+
 use bulkhead_types::{GuestName, IfName, Mac, SegmentName};
+
+use crate::regular;
 
 /// Which host this is: the 16 bytes of `/etc/machine-id`. They key a hash and never leave it, as machine-id(5) asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -8,13 +12,36 @@ pub struct HostId([u8; 16]);
 
 /// A text that is not a machine id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is not a machine id of 32 hex digits; write one with systemd-machine-id-setup")]
+#[error("it is not a machine id of 32 hex digits")]
 pub struct HostIdError;
+
+/// Why the host's identity is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot take this host's identity from {path}: {why}. Write one: systemd-machine-id-setup", path = HostId::PATH)]
+pub struct IdentityError {
+    why: String,
+}
 
 impl HostId {
     /// Where systemd keeps the id.
     pub const PATH: &'static str = "/etc/machine-id";
+
+    /// This host's identity.
+    ///
+    /// # Errors
+    /// [`IdentityError`] says what is wrong with the file, and what writes it.
+    pub fn of_this_host() -> Result<Self, IdentityError> {
+        Self::from_file(Path::new(Self::PATH))
+    }
+
+    pub(crate) fn from_file(path: &Path) -> Result<Self, IdentityError> {
+        let bytes = regular::read(path, MOST_BYTES).map_err(|error| IdentityError { why: error.to_string() })?;
+        String::from_utf8_lossy(&bytes).parse().map_err(|error: HostIdError| IdentityError { why: error.to_string() })
+    }
 }
+
+/// Enough for the 32 digits and their line's end, whatever stands there instead.
+const MOST_BYTES: u64 = 4096;
 
 impl std::str::FromStr for HostId {
     type Err = HostIdError;
@@ -125,6 +152,20 @@ mod tests {
         let (guest, segment) = ("web".parse().unwrap(), "lan".parse().unwrap());
         assert_eq!(tap(&guest, &segment).unwrap().as_str().len(), 15);
         assert!(nic_mac(&guest, &segment).unwrap().to_string().starts_with("52:54:00:"));
+    }
+
+    #[test]
+    fn a_host_without_an_identity_is_told_how_to_make_one() {
+        let file = std::env::temp_dir().join(format!("bulkhead-machine-id-{}", std::process::id()));
+        let said = HostId::from_file(&file).unwrap_err().to_string();
+        assert!(said.starts_with("cannot take this host's identity from /etc/machine-id: No such file"), "{said}");
+        assert!(said.ends_with("Write one: systemd-machine-id-setup"), "{said}");
+        std::fs::write(&file, "uninitialized\n").unwrap();
+        let said = HostId::from_file(&file).unwrap_err().to_string();
+        assert!(said.contains("it is not a machine id of 32 hex digits. Write one"), "{said}");
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        assert!(HostId::from_file(&file).is_ok());
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

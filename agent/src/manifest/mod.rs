@@ -4,6 +4,7 @@
 //! [`Manifest::lower`] makes of it one `Desired` a room. The keys stand in `wire`, each declared once; [`schema()`] says them
 //! to other tools.
 
+mod access;
 mod check;
 mod document;
 mod generation;
@@ -20,11 +21,12 @@ mod value;
 mod whole;
 mod wire;
 
-pub use identity::{HostId, HostIdError};
+pub use access::Obstacle;
+pub use identity::{HostId, HostIdError, IdentityError};
 pub use lower::{Desired, Dns};
 pub use problem::{Level, Problem, Problems};
 pub use schema::schema;
-pub use source::{DEFAULT_PATH, ReadError, Source, read};
+pub use source::{DEFAULT_PATH, ReadError, Source, obstacles, read};
 
 /// A manifest without errors.
 #[derive(Debug, Clone)]
@@ -44,6 +46,12 @@ impl Manifest {
     #[must_use]
     pub fn text(&self) -> String {
         generation::one_text(&self.warnings.sources)
+    }
+
+    /// Whether nothing at all would be made of it: an empty file, one of comments, or one whose end was lost.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.whole.makes_nothing()
     }
 
     /// What each room wants. The host's identity makes the addresses of its bridges its own.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
+use super::access::Obstacle;
 use super::place::Place;
 use super::source::Source;
 
@@ -142,10 +143,25 @@ impl Problems {
         self.list.sort_by_key(|p| (p.place.file, p.place.span.start));
     }
 
+    /// Warns of what keeps the daemon's user from files that this process could read.
+    pub fn closed_to_the_daemon(&mut self, obstacles: Vec<Obstacle>) {
+        for obstacle in obstacles {
+            let file = self.sources.iter().position(|source| source.path.starts_with(obstacle.path())).unwrap_or(0);
+            let place = Place { file, span: 0..0, key: String::new() };
+            self.warning(&place, format!("the daemon cannot read the manifest: {obstacle}"));
+        }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Whether a file is not even TOML.
+    #[must_use]
+    pub fn has_syntax_errors(&self) -> bool {
+        self.list.iter().any(|p| p.nature == Nature::Syntax)
     }
 
     /// How many problems of this level there are.

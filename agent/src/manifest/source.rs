@@ -2,8 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use super::access::{self, Access, Obstacle, Reader};
+use crate::regular;
 
 /// Where the manifest lives unless somebody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/bulkhead";
@@ -24,8 +27,36 @@ pub struct Source {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The directory has no `host.toml`, or the path does not exist at all.
-    #[error("cannot read the manifest {0}: it does not exist. Write it, or name another with --manifest PATH")]
+    #[error("cannot read the manifest {0}: it does not exist. Write it, or name another file")]
     Absent(PathBuf),
+    /// A link that leads nowhere.
+    #[error(
+        "cannot read the manifest {path}: it is a link to {target}, which does not exist. Remove it, or write that file"
+    )]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// What it names.
+        target: PathBuf,
+    },
+    /// Something that is no file, and may never end or never answer.
+    #[error(
+        "cannot read the manifest {path}: it is {kind}, and only a regular file is read. Remove it, or write a file in its place"
+    )]
+    Kind {
+        /// Where it stands.
+        path: PathBuf,
+        /// What it is, with its article.
+        kind: &'static str,
+    },
+    /// A mode keeps this process from it.
+    #[error("cannot read the manifest {path}: {obstacle}")]
+    Permission {
+        /// The file or directory of the manifest.
+        path: PathBuf,
+        /// What is closed, and the command that opens it.
+        obstacle: Box<Obstacle>,
+    },
     /// The kernel refused.
     #[error("cannot read the manifest {path}: {source}")]
     Io {
@@ -52,20 +83,35 @@ pub enum ReadError {
 /// Files whose name begins with a dot are left out: editors leave such behind.
 ///
 /// # Errors
-/// [`ReadError`] names the file that is absent, unreadable, too large or not UTF-8.
+/// [`ReadError`] names the file that is absent, unreadable, no file, too large or not UTF-8.
 pub fn read(path: &Path) -> Result<Vec<Source>, ReadError> {
+    files(path)?.iter().map(|path| read_file(path)).collect()
+}
+
+/// What keeps the user of this name from the manifest, by the modes of its files and directories. Nothing where there is no
+/// such user, and nothing of what this process cannot look at itself.
+#[must_use]
+pub fn obstacles(path: &Path, user: &str) -> Vec<Obstacle> {
+    let (Some(reader), Ok(files)) = (Reader::named(user), files(path)) else { return Vec::new() };
+    let parts = path.join("host.d");
+    let wanted = files.iter().map(|file| (file, Access::Read)).chain(parts.is_dir().then_some((&parts, Access::List)));
+    let mut found: Vec<Obstacle> = wanted.filter_map(|(path, access)| reader.obstacle(path, access)).collect();
+    found.dedup();
+    found
+}
+
+/// The files of a manifest that is a directory, or the one file that it is.
+fn files(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     if !path.is_dir() {
-        return Ok(vec![read_file(path)?]);
+        return Ok(vec![path.to_owned()]);
     }
-    let mut sources = vec![read_file(&path.join("host.toml"))?];
-    for path in parts(&path.join("host.d"))? {
-        sources.push(read_file(&path)?);
-    }
-    Ok(sources)
+    let mut files = vec![path.join("host.toml")];
+    files.extend(parts(&path.join("host.d"))?);
+    Ok(files)
 }
 
 fn parts(directory: &Path) -> Result<Vec<PathBuf>, ReadError> {
-    let failed = |source| ReadError::Io { path: directory.to_owned(), source };
+    let failed = |error| refused(directory, Access::List, error);
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -84,20 +130,30 @@ fn parts(directory: &Path) -> Result<Vec<PathBuf>, ReadError> {
 }
 
 fn read_file(path: &Path) -> Result<Source, ReadError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => ReadError::Absent(path.to_owned()),
-        _ => ReadError::Io { path: path.to_owned(), source },
-    };
-    let mut bytes = Vec::new();
-    // One more byte than allowed tells a file that is too large from one that just fits, whatever its size says.
-    fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(ReadError::TooLarge(path.to_owned()));
-    }
+    let bytes = regular::read(path, MOST_BYTES).map_err(|error| match error {
+        regular::Error::Kind(kind) => ReadError::Kind { path: path.to_owned(), kind },
+        regular::Error::TooLarge(_) => ReadError::TooLarge(path.to_owned()),
+        regular::Error::Io(error) => refused(path, Access::Read, error),
+    })?;
     // `--manifest .` is said of files as people call them there.
     let path = path.strip_prefix(".").unwrap_or(path);
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source { path: path.to_owned(), text }),
         Err(error) => Err(ReadError::Encoding { path: path.to_owned(), offset: error.utf8_error().valid_up_to() }),
+    }
+}
+
+fn refused(path: &Path, access: Access, source: io::Error) -> ReadError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => match fs::read_link(&path) {
+            Ok(target) => ReadError::Dangling { path, target },
+            Err(_) => ReadError::Absent(path),
+        },
+        io::ErrorKind::PermissionDenied => match access::of_this_process(&path, access) {
+            Some(obstacle) => ReadError::Permission { path, obstacle: Box::new(obstacle) },
+            None => ReadError::Io { path, source },
+        },
+        _ => ReadError::Io { path, source },
     }
 }

@@ -19,10 +19,10 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// Whether no table stands anywhere.
-    pub(crate) fn is_empty(&self) -> bool {
-        let names = self.trunks.0.is_empty() && self.segments.0.is_empty() && self.pools.0.is_empty();
-        names && self.guests.0.is_empty() && self.allows.is_empty() && self.libvirt.is_none()
+    /// Whether no table stands anywhere of which something is made: a trunk alone is not touched.
+    pub(crate) fn makes_nothing(&self) -> bool {
+        let names = self.segments.0.is_empty() && self.pools.0.is_empty() && self.guests.0.is_empty();
+        names && self.allows.is_empty() && self.libvirt.is_none()
     }
 
     /// Adds the tables of one more file. A table that stands in an earlier file too is a problem of both places.

@@ -17,11 +17,11 @@ pub(crate) use links::zone;
 
 /// Checks the whole manifest; what is wrong is noted.
 pub(crate) fn check(whole: &Whole, problems: &mut Problems) {
-    if whole.is_empty() && problems.is_empty() {
+    if whole.makes_nothing() && problems.is_empty() {
         let start = Place { file: 0, span: 0..0, key: String::new() };
         problems
             .warning(&start, "the manifest declares nothing")
-            .help("applied, it takes away all that Bulkhead made before");
+            .help("it is not applied; to remove what Bulkhead made, run bulkhead teardown");
     }
     links::check(whole, problems);
     host::check(whole, problems);

@@ -1,0 +1,75 @@
+//! A generation's text with its checksum in the first line, so that one that was cut short or written over is known.
+
+use sha2::{Digest, Sha256};
+
+/// How the first line begins. A comment: the file is a manifest all the same.
+const SEAL: &str = "# sha256 of the lines below: ";
+
+/// Why a file is not the generation that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Its bytes are no text.
+    #[error("it is damaged: its bytes are not UTF-8")]
+    Encoding,
+    /// Its text is not the one that was written.
+    #[error("it is damaged: its text does not have the checksum of its first line")]
+    Checksum,
+}
+
+/// SHA-256 of a text in hex, as sha256sum says it.
+#[must_use]
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The file of a text.
+pub(super) fn seal(text: &str) -> String {
+    format!("{SEAL}{}\n{text}", sha256(text))
+}
+
+/// The text of a file, and whether a checksum vouches for it: the files of earlier versions have none.
+pub(super) fn open(bytes: Vec<u8>) -> Result<(String, bool), Damage> {
+    let file = String::from_utf8(bytes).map_err(|_| Damage::Encoding)?;
+    let Some(rest) = file.strip_prefix(SEAL) else { return Ok((file, false)) };
+    match rest.split_once('\n') {
+        Some((sum, text)) if sum == sha256(text) => Ok((text.to_owned(), true)),
+        _ => Err(Damage::Checksum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_text_comes_back_and_each_shorter_or_other_one_is_known() {
+        let text = "[trunk.eth1]\n\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 20\n";
+        let file = seal(text);
+        assert_eq!(open(file.clone().into_bytes()), Ok((text.to_owned(), true)));
+        for end in SEAL.len()..file.len() {
+            assert_eq!(open(file.as_bytes()[..end].to_vec()), Err(Damage::Checksum), "cut to {end} bytes");
+        }
+        for at in SEAL.len()..file.len() {
+            let mut bytes = file.clone().into_bytes();
+            bytes[at] ^= 1;
+            assert!(open(bytes).is_err(), "byte {at}");
+        }
+        assert_eq!(open(vec![0xff, 0xfe, 0x00]), Err(Damage::Encoding));
+    }
+
+    #[test]
+    fn a_text_of_an_earlier_version_is_read_without_a_checksum() {
+        assert_eq!(open(b"[trunk.eth1]\n".to_vec()), Ok(("[trunk.eth1]\n".to_owned(), false)));
+    }
+
+    #[test]
+    fn a_generation_that_was_copied_as_a_manifest_is_sealed_once_more() {
+        let copy = seal("a = 1\n");
+        assert_eq!(open(seal(&copy).into_bytes()), Ok((copy, true)));
+    }
+
+    #[test]
+    fn the_checksum_is_the_one_of_sha256sum() {
+        assert_eq!(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+}

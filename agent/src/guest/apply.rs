@@ -6,16 +6,19 @@ use bulkhead_types::{GuestName, Outcome, Report, chain};
 use tokio::time::Instant;
 use virt::connect::Connect;
 use virt::domain::Domain;
+use virt::error::ErrorNumber;
 use virt::network::Network;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 use virt::sys;
 
+use super::definition::Definition;
 use super::error::{Error, Refused as _};
-use super::observe::{marked_domain, marked_network};
+use super::observe::{inactive_domain, marked_network};
 use super::plan::{DEFAULT, Plan};
 use super::step::Step;
 use super::thread::Libvirt;
+use super::xml::{domain_xml, read_domain};
 
 /// How long one call may take: the start of a guest under emulation on a busy host, or a volume on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -76,10 +79,7 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
         Step::AutostartNetwork { network: name } => {
             network(connect, "net-autostart", name)?.set_autostart(true).map(drop).refused("net-autostart", name)
         }
-        // libvirt itself refuses where the name is taken by a domain of another uuid.
-        Step::DefineDomain { guest, xml, .. } => {
-            Domain::define_xml(connect, xml).map(drop).refused("define", guest.as_str())
-        }
+        Step::DefineDomain { guest, wanted, found, .. } => define(connect, guest, wanted, found.as_deref()),
         Step::NoAutostart { guest } => {
             let domain = domain(connect, "autostart --disable", guest)?;
             domain.set_autostart(false).map(drop).refused("autostart --disable", guest.as_str())
@@ -96,10 +96,35 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
     }
 }
 
-/// What belongs to a domain and not to its volumes, and without which libvirt refuses to forget it.
-const UNDEFINE: sys::virDomainUndefineFlagsValues = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
+/// A domain's firmware variables and the state of its TPM are a person's, like its volumes. libvirt refuses to forget one that
+/// has saved memory, snapshots or checkpoints, and no flag of ours says otherwise.
+const UNDEFINE: sys::virDomainUndefineFlagsValues =
+    sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM;
+
+/// Sets our facets in the definition that a domain has, or defines a new one. The definition is read just before, with its
+/// secrets, so that whatever else it holds is written back; where the part that we speak of is no longer the one that the
+/// plan saw, such as after a snapshot, nothing is written.
+fn define(connect: &Connect, guest: &GuestName, wanted: &Definition, found: Option<&Definition>) -> Result<(), Error> {
+    let name = guest.as_str();
+    let current = match Domain::lookup_by_name(connect, name) {
+        Ok(domain) => {
+            let flags = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
+            Some(domain.get_xml_desc(flags).refused("dumpxml --inactive --security-info", name)?)
+        }
+        Err(error) if error.code() == ErrorNumber::NoDomain => None,
+        Err(error) => return Err(error).refused("find domain", name),
+    };
+    let read = current.as_deref().map(read_domain).transpose().refused("dumpxml --inactive", name)?;
+    if read.as_ref().is_some_and(|read| !read.owned) {
+        return Err(Error::Foreign { operation: "define", object: format!("domain {name}") });
+    }
+    if read.as_ref().map(|read| &read.definition) != found {
+        return Err(Error::Changed { object: name.to_owned() });
+    }
+    let xml = domain_xml(name, wanted, current.as_deref()).refused("define", name)?;
+    // libvirt itself refuses where the name is taken by a domain of another uuid.
+    Domain::define_xml(connect, &xml).map(drop).refused("define", name)
+}
 
 fn pool(connect: &Connect, name: &str) -> Result<StoragePool, Error> {
     StoragePool::lookup_by_name(connect, name).refused("find pool", name)
@@ -139,6 +164,9 @@ fn network(connect: &Connect, operation: &'static str, name: &str) -> Result<Net
 fn domain(connect: &Connect, operation: &'static str, guest: &GuestName) -> Result<Domain, Error> {
     let name = guest.as_str();
     let domain = Domain::lookup_by_name(connect, name).refused("find domain", name)?;
-    let (owned, _) = marked_domain(&domain, name)?;
-    if owned { Ok(domain) } else { Err(Error::Foreign { operation, object: format!("domain {name}") }) }
+    if inactive_domain(&domain, name)?.owned {
+        Ok(domain)
+    } else {
+        Err(Error::Foreign { operation, object: format!("domain {name}") })
+    }
 }

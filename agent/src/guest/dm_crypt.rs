@@ -7,8 +7,6 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::error::Error;
-
 /// Layers of devices that are followed down; real stacks (LVM on RAID on LUKS) have three.
 const DEPTH: u32 = 16;
 const MOUNTINFO: &str = "/proc/self/mountinfo";
@@ -23,16 +21,16 @@ trait Devices {
     fn device_of(&self, node: &Path) -> Option<String>;
 }
 
-/// Why a directory of this host is not on an encrypted disk; `None` if it is. It need not exist yet.
-///
-/// # Errors
-/// `/proc/self/mountinfo` could not be read.
-pub(crate) fn unsealed(path: &Path) -> Result<Option<String>, Error> {
-    let mountinfo = std::fs::read_to_string(MOUNTINFO).map_err(|source| Error::Read { path: MOUNTINFO, source })?;
-    Ok(match resolved(path) {
+/// Why a directory of this host is not known to be on an encrypted disk; `None` if it is. It need not exist yet.
+pub(crate) fn why_unencrypted(path: &Path) -> Option<String> {
+    let mountinfo = match std::fs::read_to_string(MOUNTINFO) {
+        Ok(mountinfo) => mountinfo,
+        Err(error) => return Some(format!("cannot read {MOUNTINFO}: {error}")),
+    };
+    match resolved(path) {
         Ok(real) => why_not(&real, &mountinfo, &Sysfs),
         Err(error) => Some(format!("{} cannot be looked up ({error})", path.display())),
-    })
+    }
 }
 
 /// A path without symbolic links; what does not exist yet has none.

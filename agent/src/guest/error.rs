@@ -27,6 +27,12 @@ pub enum Error {
         /// To what.
         object: String,
     },
+    /// Somebody changed the domain after it was looked at.
+    #[error("cannot define {object}: it was changed meanwhile, and is looked at again")]
+    Changed {
+        /// Which.
+        object: String,
+    },
     /// libvirt's description of an object could not be read.
     #[error("the XML of {object}")]
     Xml {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bulkhead_types::{GuestName, IfName, Mac};
+use bulkhead_types::{Cause, GuestName, IfName, Mac};
 use serde::Serialize;
 
 pub use super::definition::{Definition, DiskDefinition, NicDefinition};
@@ -28,6 +28,14 @@ pub struct Desired {
     pub guests: Vec<Guest>,
     /// Whether libvirt's own NAT network `default` must be gone.
     pub default_network_absent: bool,
+}
+
+impl Desired {
+    /// The image of a declared disk; `None` where its pool is not declared.
+    #[must_use]
+    pub fn image(&self, disk: &Disk) -> Option<PathBuf> {
+        self.pools.iter().find(|pool| pool.name == disk.pool).map(|pool| pool.path.join(&disk.volume))
+    }
 }
 
 /// A directory of disk images.
@@ -129,15 +137,19 @@ pub struct Observed {
     pub pools: Vec<PoolFound>,
     /// Names of declared pools whose directory is there.
     pub directories: Vec<String>,
-    /// Of each declared pool that is active, by its name in the manifest: the capacity in bytes of each volume that a
-    /// declared disk names and that is there.
-    pub volumes: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Of each declared encrypted pool that is not really on a dm-crypt mount, by its name: why not.
-    pub unsealed: BTreeMap<String, String>,
+    /// Of each declared pool whose directory this process cannot look at, by its name in the manifest: why not.
+    pub hidden: BTreeMap<String, String>,
+    /// Of each declared pool that is active, by its name in the manifest: the volumes that declared disks name and that are
+    /// there.
+    pub volumes: BTreeMap<String, BTreeMap<String, VolumeFound>>,
+    /// Of each declared encrypted pool that is not known to be on a dm-crypt mount, by its name: why not.
+    pub unencrypted: BTreeMap<String, String>,
     /// All networks by name.
     pub networks: BTreeMap<String, NetworkFound>,
     /// All domains by name.
     pub domains: BTreeMap<String, DomainFound>,
+    /// What is there and could not be read.
+    pub unread: Unread,
     /// What was asked of guests a short while ago.
     pub recent: BTreeMap<GuestName, Recent>,
 }
@@ -171,6 +183,27 @@ impl Host {
     pub fn accelerated(&self) -> bool {
         self.kind == "kvm"
     }
+}
+
+/// Objects that libvirt has and that could not be read, by libvirt's name of them: why not. Each is unknown, whosever it
+/// is; the others go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// Storage pools; one of the manifest also where its volumes could not be listed.
+    pub pools: BTreeMap<String, String>,
+    /// Networks.
+    pub networks: BTreeMap<String, String>,
+    /// Domains.
+    pub domains: BTreeMap<String, String>,
+}
+
+/// A volume of a declared pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct VolumeFound {
+    /// Its size for the guest, in bytes.
+    pub capacity: u64,
+    /// Its image format as libvirt found it by the file's first bytes; `None` where libvirt does not say.
+    pub format: Option<String>,
 }
 
 /// A storage pool.
@@ -246,6 +279,87 @@ pub struct DomainFound {
     pub persistent: bool,
     /// Whether libvirtd starts it by itself; never wanted.
     pub autostart: bool,
+    /// What somebody else does with it, or did, so that it is left alone.
+    pub occupied: Option<Occupied>,
+    /// Its saved memory, from which the next start goes on: the definition in it, or why that cannot be read.
+    pub saved: Option<Result<Definition, String>>,
+    /// Of each disk of a declared guest whose image is not the declared volume, by its target: the images that it is made of,
+    /// the uppermost first, or why they are not known.
+    pub chains: BTreeMap<String, Result<Vec<PathBuf>, String>>,
+    /// The same of the disks with which it runs, where libvirt says it.
+    pub running_chains: BTreeMap<String, Vec<PathBuf>>,
+    /// What would be lost if libvirt forgot the domain, in words; looked at where it left the manifest.
+    pub irreplaceable: Vec<String>,
+}
+
+impl DomainFound {
+    /// A domain of that identity, ours or not, which does nothing special.
+    #[must_use]
+    pub fn new(uuid: String, owned: bool, state: State, definition: Definition) -> Self {
+        Self {
+            uuid,
+            owned,
+            state,
+            definition,
+            running: None,
+            persistent: true,
+            autostart: false,
+            occupied: None,
+            saved: None,
+            chains: BTreeMap::new(),
+            running_chains: BTreeMap::new(),
+            irreplaceable: Vec::new(),
+        }
+    }
+}
+
+/// What somebody else does with a domain, or did, so that it is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Occupied {
+    /// A job of libvirt's is running on it: it is saved, dumped, migrated, backed up or put into a snapshot.
+    Job,
+    /// A block job is running on that disk: it is copied, committed or pulled.
+    BlockJob(String),
+    /// An installer runs in it, whose definition ends it at its reboot.
+    Installed,
+    /// It moved to another host.
+    Migrated,
+    /// Its memory was saved to a file: a start from its disks would make that file useless.
+    SavedToFile,
+    /// Whether something is running on it could not be read; the text says why.
+    Unknown(String),
+}
+
+impl Occupied {
+    /// What kind of notice it is worth.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Self::Job | Self::BlockJob(_) | Self::Installed => Cause::Pending,
+            Self::Migrated | Self::SavedToFile => Cause::Held,
+            Self::Unknown(_) => Cause::Unknown,
+        }
+    }
+
+    /// What it is, and what a person can do about it.
+    #[must_use]
+    pub fn words(&self, guest: &GuestName) -> String {
+        match self {
+            Self::Job => format!("libvirt is at work on it; `virsh domjobinfo {guest}` shows what it does"),
+            Self::BlockJob(disk) => {
+                format!("a block job is running on its disk {disk}; `virsh blockjob {guest} {disk}` shows it")
+            }
+            Self::Installed => "an installer runs in it, whose definition ends it at its reboot".to_owned(),
+            Self::Migrated => format!(
+                "it moved to another host; take it out of the manifest, or `virsh start {guest}` if it runs nowhere else"
+            ),
+            Self::SavedToFile => format!(
+                "its memory was saved to a file; `virsh restore FILE` goes on with it, `virsh start {guest}` begins anew"
+            ),
+            Self::Unknown(why) => format!("whether libvirt is at work on it is not known: {why}"),
+        }
+    }
 }
 
 /// What a domain does.

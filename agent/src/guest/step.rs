@@ -5,6 +5,9 @@ use std::fmt;
 use bulkhead_types::{GuestName, Object};
 use serde::Serialize;
 
+use super::definition::Definition;
+use super::xml::{XmlError, domain_xml};
+
 /// One call of libvirt. It names its object by what a person calls it; `apply` makes sure that a domain or network of that
 /// name is ours before it touches it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,12 +79,14 @@ pub enum Step {
         /// The network.
         network: String,
     },
-    /// Defines a domain, or defines it anew; one that runs goes on with its old definition.
+    /// Defines a domain, or sets our facets in its definition; one that runs goes on with its old definition.
     DefineDomain {
         /// The guest.
         guest: GuestName,
-        /// Its definition.
-        xml: String,
+        /// Its facets.
+        wanted: Box<Definition>,
+        /// What was found of its definition; `None` for a new one. Where it is another by now, the step fails.
+        found: Option<Box<Definition>>,
         /// What is not as the manifest says; empty for a new one.
         differences: Vec<String>,
     },
@@ -110,6 +115,20 @@ pub enum Step {
         /// The guest.
         guest: GuestName,
     },
+}
+
+impl Step {
+    /// The definition that a [`Self::DefineDomain`] writes, made of the one that libvirt has, where it has one; `None` of any
+    /// other step.
+    ///
+    /// # Errors
+    /// The definition that libvirt has is no XML of a domain.
+    pub fn domain_xml(&self, current: Option<&str>) -> Result<Option<String>, XmlError> {
+        match self {
+            Self::DefineDomain { guest, wanted, .. } => domain_xml(guest.as_str(), wanted, current).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl bulkhead_types::Step for Step {

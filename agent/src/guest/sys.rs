@@ -1,14 +1,18 @@
-//! What the `virt` crate lacks: lifecycle events of domains, networks and pools, and the callback of a closed
-//! connection; and the one registration of a descriptor that tokio calls unsafe.
+//! What the `virt` crate lacks: lifecycle events of domains, networks and pools, the callback of a closed connection, and
+//! what a domain has of block jobs, checkpoints, snapshots and saved memory; and the one registration of a descriptor that tokio calls unsafe.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::Error;
 use virt::sys;
 
 /// Waits for urgent events of a file.
@@ -18,6 +22,59 @@ use virt::sys;
 pub(super) fn urgent(file: File) -> io::Result<AsyncFd<File>> {
     // SAFETY: a `File` gives the same descriptor for as long as it lives, and the `AsyncFd` owns it until then.
     Ok(unsafe { AsyncFd::register_with_interest(file, Interest::PRIORITY) }?)
+}
+
+/// Whether a block job is running on a disk of a running domain.
+///
+/// # Errors
+/// libvirt refused to say.
+pub(super) fn has_block_job(domain: &Domain, disk: &str) -> Result<bool, Error> {
+    // A target with a NUL in it is none of libvirt's.
+    let Ok(disk) = CString::new(disk) else { return Ok(false) };
+    let mut info = MaybeUninit::<sys::virDomainBlockJobInfo>::zeroed();
+    // SAFETY: `domain` is referenced, `disk` is a C string and `info` has room for the answer, which is not read.
+    counted(unsafe { sys::virDomainGetBlockJobInfo(domain.as_ptr(), disk.as_ptr(), info.as_mut_ptr(), 0) })
+        .map(|found| found > 0)
+}
+
+/// How many snapshots libvirt knows of a domain.
+///
+/// # Errors
+/// libvirt refused to say.
+pub(super) fn snapshots(domain: &Domain) -> Result<u32, Error> {
+    // SAFETY: `domain` is referenced.
+    counted(unsafe { sys::virDomainSnapshotNum(domain.as_ptr(), 0) })
+}
+
+/// How many checkpoints libvirt knows of a domain.
+///
+/// # Errors
+/// libvirt refused to say.
+pub(super) fn checkpoints(domain: &Domain) -> Result<u32, Error> {
+    // SAFETY: `domain` is referenced; without a place for the list libvirt only counts.
+    counted(unsafe { sys::virDomainListAllCheckpoints(domain.as_ptr(), std::ptr::null_mut(), 0) })
+}
+
+/// The definition in a domain's saved memory.
+///
+/// # Errors
+/// libvirt refused to say, such as where there is none.
+pub(super) fn saved_definition(domain: &Domain) -> Result<String, Error> {
+    // SAFETY: `domain` is referenced.
+    let text = unsafe { sys::virDomainManagedSaveGetXMLDesc(domain.as_ptr(), 0) };
+    if text.is_null() {
+        return Err(Error::last_error());
+    }
+    // SAFETY: libvirt gave a C string of its own, which the caller frees.
+    let xml = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    // SAFETY: it was allocated by malloc(3) and nobody else has it.
+    unsafe { libc::free(text.cast()) };
+    Ok(xml)
+}
+
+/// An answer that is a number, or -1 after an error.
+fn counted(answer: libc::c_int) -> Result<u32, Error> {
+    u32::try_from(answer).map_err(|_| Error::last_error())
 }
 
 /// Who is told, on the thread of libvirt's event loop. Both must return at once and must not call libvirt.

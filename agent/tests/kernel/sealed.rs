@@ -49,7 +49,7 @@ async fn guests_of_an_encrypted_pool_wait_until_it_is_mounted_and_then_start_by_
     let _sealed = Sealed::unlock();
     world.quiet(&desired).await;
     run(&format!("mount /dev/mapper/t-sealed {IMAGES}"));
-    world.until(&desired, "the mount", |observed| observed.unsealed.is_empty()).await;
+    world.until(&desired, "the mount", |observed| observed.unencrypted.is_empty()).await;
     let (_, rest) = world.settle(&desired).await;
     assert_eq!(told(&rest), Vec::<String>::new());
     assert!(runs(&world.observe(&desired).await, "t-sealed"));

@@ -1,40 +1,18 @@
-//! Guests: their volumes, their definitions, their starts, and their leave.
+//! Guests of the manifest: their definitions and their starts.
 
-use bulkhead_types::{Cause, GuestName, Object};
+use bulkhead_types::{Cause, Object};
 
+use super::disks::{self, Image};
 use super::pools::Pools;
 use super::{Given, Plan};
-use crate::guest::model::{
-    Definition, Desired, Disk, DomainFound, Guest, Observed, Recent, SHUTDOWN_PATIENCE, START_INTERVAL, State,
-};
+use crate::guest::model::{Definition, Desired, DomainFound, Guest, Observed, Recent, START_INTERVAL, State};
 use crate::guest::step::Step;
-use crate::guest::xml::{domain_xml, volume_xml};
 
-/// Plans the volumes that no definition names yet. One that a definition names was there once: an empty one in its place
-/// would hide the loss, so its guest waits for a person instead.
+/// Plans the volumes of the manifest's guests.
 pub(super) fn volumes(desired: &Desired, observed: &Observed, pools: &Pools, plan: &mut Plan) {
     for guest in desired.guests.iter().filter(|guest| !is_foreign(observed, guest)) {
-        for disk in &guest.disks {
-            let Some(Ok(at)) = pools.get(&disk.pool) else { continue };
-            match capacity(observed, disk) {
-                Some(capacity) if capacity != disk.size => {
-                    let text = format!(
-                        "volume {} of pool {at} is {capacity} bytes, the manifest says {}; a volume is never resized: \
-                         `virsh vol-resize {} {} --pool {at}`, or correct the manifest",
-                        disk.volume, disk.size, disk.volume, disk.size
-                    );
-                    plan.notice(Object::Guest(guest.name.clone()), Cause::Held, text);
-                }
-                Some(_) => {}
-                None if is_named(desired, observed, guest, disk) => {}
-                None => plan.steps.push(Step::CreateVolume {
-                    guest: guest.name.clone(),
-                    pool: disk.pool.clone(),
-                    at: at.clone(),
-                    volume: disk.volume.clone(),
-                    xml: volume_xml(disk),
-                }),
-            }
+        if why_left_alone(desired, observed, guest).is_none() {
+            disks::volumes(desired, observed, guest, pools, plan);
         }
     }
 }
@@ -42,65 +20,152 @@ pub(super) fn volumes(desired: &Desired, observed: &Observed, pools: &Pools, pla
 /// Plans the definitions and starts of the manifest's guests.
 pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, pools: &Pools, plan: &mut Plan) {
     for guest in &desired.guests {
-        let object = || Object::Guest(guest.name.clone());
+        let object = Object::Guest(guest.name.clone());
         if is_foreign(observed, guest) {
             let text = format!(
                 "the manifest declares guest {0}, but a domain {0} that is not ours is there; rename the guest in the \
                  manifest, or the domain by `virsh domrename {0} NEW`",
                 guest.name
             );
-            plan.notice(object(), Cause::Clash, text);
+            plan.notice(object, Cause::Clash, text);
             continue;
         }
-        let found = observed.domains.get(guest.name.as_str());
-        let without_pool = guest.disks.iter().find_map(|disk| match pools.get(&disk.pool) {
-            Some(Ok(_)) => None,
-            Some(Err(why)) => Some(why.clone()),
-            None => Some(format!("its pool {} is not in the manifest", disk.pool)),
-        });
-        // Without its volumes a definition would claim that they had been there.
-        if without_pool.is_none() {
-            define(desired, observed, guest, plan);
-        }
-        if found.is_some_and(|found| found.autostart) {
-            plan.steps.push(Step::NoAutostart { guest: guest.name.clone() });
-        }
-        let held = without_pool.or_else(|| given.blocked.get(&guest.name).cloned());
-        let held = held.or_else(|| lost_volume(desired, observed, guest));
-        run(observed, guest, held, plan);
+        one(desired, observed, given, pools, guest, plan);
         if !observed.host.accelerated() {
             let text = "runs under QEMU's emulation, many times slower than the CPU: libvirt offers no KVM here; enable \
                         virtualisation in the firmware and load the module kvm_intel or kvm_amd";
-            plan.notice(object(), Cause::Unsupported, text);
+            plan.notice(object, Cause::Unsupported, text);
         }
     }
 }
 
-fn define(desired: &Desired, observed: &Observed, guest: &Guest, plan: &mut Plan) {
+fn one(desired: &Desired, observed: &Observed, given: &Given, pools: &Pools, guest: &Guest, plan: &mut Plan) {
+    let object = || Object::Guest(guest.name.clone());
     let found = observed.domains.get(guest.name.as_str());
-    let mut wanted = Definition::of(guest, &desired.pools, &observed.host);
-    if let Some(machine) = found.and_then(|found| found.definition.machine.clone()) {
-        wanted.machine = Some(machine);
+    let wanted = wanted(desired, observed, guest, plan);
+    if let Some(found) = found {
+        tell(guest, &wanted, found, plan);
     }
+    if let Some((cause, why)) = why_left_alone(desired, observed, guest) {
+        return plan.notice(object(), cause, format!("is left alone: {why}"));
+    }
+    let without_pool = guest.disks.iter().find_map(|disk| match pools.get(&disk.pool) {
+        Some(Ok(_)) => None,
+        Some(Err(why)) => Some(why.clone()),
+        None => Some(format!("its pool {} is not in the manifest", disk.pool)),
+    });
+    let saved = found.and_then(|found| found.saved.as_ref());
+    // Without its volumes a definition would claim that they had been there. Saved memory goes on with the definition that
+    // it holds, and another one waits until it has.
+    if without_pool.is_none() && saved.is_none() {
+        define(guest, &wanted, found, plan);
+    }
+    if found.is_some_and(|found| found.autostart) {
+        plan.steps.push(Step::NoAutostart { guest: guest.name.clone() });
+    }
+    let held = without_pool.or_else(|| given.blocked.get(&guest.name).cloned());
+    let held = held.or_else(|| disks::lost_volume(desired, observed, guest));
+    let held = held.or_else(|| why_unwalled(guest, &wanted, found?));
+    run(observed, guest, held, plan);
+}
+
+/// The definition of a guest, in which a disk that has an overlay keeps it.
+fn wanted(desired: &Desired, observed: &Observed, guest: &Guest, plan: &mut Plan) -> Definition {
+    let mut wanted = Definition::of(guest, &desired.pools, &observed.host);
+    let Some(found) = observed.domains.get(guest.name.as_str()) else { return wanted };
+    for (disk, definition) in guest.disks.iter().zip(&mut wanted.disks) {
+        if let Image::Overlay(here) = disks::image(desired, guest, disk, found) {
+            let (target, name) = (&disk.target, &guest.name);
+            let text = format!(
+                "its disk {target} is on {}, an overlay of the declared volume {}, as a snapshot makes one, and stays so; \
+                 while it runs, `virsh blockcommit {name} {target} --active --pivot` writes it into the volume, and \
+                 `virsh snapshot-list {name} --tree` names the snapshots",
+                here.path.as_deref().unwrap_or(std::path::Path::new("an unknown image")).display(),
+                disk.volume
+            );
+            plan.notice(Object::Guest(name.clone()), Cause::Held, text);
+            here.clone_into(definition);
+        }
+    }
+    wanted
+}
+
+/// Why nothing of a guest is touched, neither its volumes nor its definition nor itself.
+fn why_left_alone(desired: &Desired, observed: &Observed, guest: &Guest) -> Option<(Cause, String)> {
+    let name = guest.name.as_str();
+    if let Some(why) = observed.unread.domains.get(name) {
+        return Some((Cause::Unknown, format!("what libvirt has of it cannot be read: {why}")));
+    }
+    if let Some(occupied) = observed.domains.get(name).and_then(|found| found.occupied.as_ref()) {
+        return Some((occupied.cause(), occupied.words(&guest.name)));
+    }
+    disks::why_kept(desired, observed, guest).map(|why| (Cause::Held, why))
+}
+
+/// Tells what no step mends.
+fn tell(guest: &Guest, wanted: &Definition, found: &DomainFound, plan: &mut Plan) {
+    let name = &guest.name;
+    let mut say = |cause, text| plan.notice(Object::Guest(name.clone()), cause, text);
+    if let Some(running) = &found.running {
+        let violations = wanted.running_violations(running);
+        if !violations.is_empty() {
+            let text = format!(
+                "runs with what leads past its walls ({}): `virsh shutdown {name}`, or take it out by `virsh detach-device`",
+                violations.join("; ")
+            );
+            say(Cause::Violation, text);
+        }
+        let old = wanted.lasting_differences(running);
+        if !old.is_empty() {
+            let text = format!(
+                "runs with the old definition until it is restarted ({}): `virsh shutdown {name}`, and it is started again",
+                old.join("; ")
+            );
+            say(Cause::Held, text);
+        }
+    }
+    let fixed = wanted.fixed_differences(&found.definition);
+    if !fixed.is_empty() {
+        say(Cause::Held, format!("has {}; `virsh edit {name}` changes both together", fixed.join(" and ")));
+    }
+    let undeclared = wanted.undeclared(&found.definition);
+    if !undeclared.is_empty() {
+        let text = format!("has what the manifest does not declare, and keeps it: {}", undeclared.join(", "));
+        say(Cause::Foreign, text);
+    }
+}
+
+fn define(guest: &Guest, wanted: &Definition, found: Option<&DomainFound>, plan: &mut Plan) {
     let mut differences = found.map(|found| wanted.differences(&found.definition)).unwrap_or_default();
     if found.is_some_and(|found| !found.persistent) {
         differences.push("undefined while it runs".to_owned());
     }
     if found.is_none() || !differences.is_empty() {
-        let uuid = found.map(|found| found.uuid.as_str());
-        let xml = domain_xml(guest.name.as_str(), &wanted, uuid);
-        plan.steps.push(Step::DefineDomain { guest: guest.name.clone(), xml, differences });
+        plan.steps.push(Step::DefineDomain {
+            guest: guest.name.clone(),
+            wanted: Box::new(wanted.clone()),
+            found: found.map(|found| Box::new(found.definition.clone())),
+            differences,
+        });
     }
-    let running = found.and_then(|found| found.running.as_ref());
-    let old = running.map(|running| wanted.lasting_differences(running)).unwrap_or_default();
-    if !old.is_empty() {
-        let text = format!(
-            "runs with the old definition until it is restarted ({}): `virsh shutdown {}`, and it is started again",
-            old.join("; "),
-            guest.name
-        );
-        plan.notice(Object::Guest(guest.name.clone()), Cause::Held, text);
-    }
+}
+
+/// Why a guest would start outside its walls; `None` where they would stand.
+fn why_unwalled(guest: &Guest, wanted: &Definition, found: &DomainFound) -> Option<String> {
+    let name = &guest.name;
+    let definition = match &found.saved {
+        None => &found.definition,
+        Some(Ok(saved)) => saved,
+        Some(Err(why)) => return Some(format!("the definition in its saved memory cannot be read: {why}")),
+    };
+    let (violations, mend) = match &found.saved {
+        None => (wanted.violations(definition), format!("`virsh edit {name}` takes it out")),
+        Some(_) => (
+            wanted.running_violations(definition),
+            format!("it is in its saved memory, which `virsh managedsave-remove {name}` gives up"),
+        ),
+    };
+    (!violations.is_empty()).then(|| format!("its definition leads past its walls ({}); {mend}", violations.join("; ")))
 }
 
 fn run(observed: &Observed, guest: &Guest, held: Option<String>, plan: &mut Plan) {
@@ -134,70 +199,6 @@ fn again(recent: &Recent) -> String {
     }
 }
 
-/// Plans the leave of guests that are ours and no longer in the manifest: asked, kept and reported, destroyed if forced,
-/// and forgotten once they are down. Their volumes stay.
-pub(super) fn leave(desired: &Desired, observed: &Observed, given: &Given, plan: &mut Plan) {
-    let ours = observed.domains.iter().filter(|(_, found)| found.owned);
-    for (name, found) in ours {
-        let declared = desired.guests.iter().any(|guest| guest.name.as_str() == name);
-        // Our mark names its domain, and only names of guests are ever marked.
-        let Ok(guest) = name.parse::<GuestName>() else { continue };
-        if !declared {
-            leave_one(guest, found, observed, given, plan);
-        }
-    }
-}
-
-fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: &Given, plan: &mut Plan) {
-    let object = Object::Guest(guest.clone());
-    let asked = observed.recent.get(&guest).and_then(|recent| recent.shut_down);
-    let patience = SHUTDOWN_PATIENCE.as_secs();
-    let kept = "`apply --force` destroys it";
-    match (&found.state, asked) {
-        (State::ShutOff, _) => plan.steps.push(Step::UndefineDomain { guest }),
-        (State::Running, None) => plan.steps.push(Step::Shutdown { guest }),
-        (State::Running, Some(asked)) if asked < SHUTDOWN_PATIENCE => {
-            plan.notice(object, Cause::Pending, format!("left the manifest and has {patience} s to shut down"));
-        }
-        _ if given.force => {
-            plan.steps.push(Step::Destroy { guest: guest.clone() });
-            if found.persistent {
-                plan.steps.push(Step::UndefineDomain { guest });
-            }
-        }
-        (State::Running, Some(_)) => {
-            let text = format!("left the manifest, but did not shut down in {patience} s and was kept; {kept}");
-            plan.notice(object, Cause::Held, text);
-        }
-        (State::Paused(what) | State::Other(what), _) => {
-            let text = format!("left the manifest, but is {what} and cannot be asked to shut down; {kept}");
-            plan.notice(object, Cause::Held, text);
-        }
-    }
-}
-
 fn is_foreign(observed: &Observed, guest: &Guest) -> bool {
     observed.domains.get(guest.name.as_str()).is_some_and(|found| !found.owned)
-}
-
-fn capacity(observed: &Observed, disk: &Disk) -> Option<u64> {
-    observed.volumes.get(&disk.pool)?.get(&disk.volume).copied()
-}
-
-/// Whether the guest's present definition names this disk's image.
-fn is_named(desired: &Desired, observed: &Observed, guest: &Guest, disk: &Disk) -> bool {
-    let path = desired.pools.iter().find(|pool| pool.name == disk.pool).map(|pool| pool.path.join(&disk.volume));
-    let found = observed.domains.get(guest.name.as_str());
-    found.is_some_and(|found| found.definition.disks.iter().any(|disk| disk.path == path))
-}
-
-fn lost_volume(desired: &Desired, observed: &Observed, guest: &Guest) -> Option<String> {
-    let lost = guest.disks.iter().find(|disk| {
-        let listed = observed.volumes.contains_key(&disk.pool);
-        listed && capacity(observed, disk).is_none() && is_named(desired, observed, guest, disk)
-    })?;
-    Some(format!(
-        "its volume {} is gone from pool {}; restore it, or `virsh undefine {}` to begin with an empty one",
-        lost.volume, lost.pool, guest.name
-    ))
 }

@@ -1,6 +1,8 @@
 //! What to call of libvirt so that it equals the manifest. Pure: no I/O, no clock.
 
+mod disks;
 mod domains;
+mod leave;
 mod networks;
 mod pools;
 #[cfg(test)]
@@ -46,7 +48,7 @@ pub fn plan(desired: &Desired, observed: &Observed, given: &Given) -> Plan {
     networks::plan(desired, observed, &mut plan);
     domains::plan(desired, observed, given, &pools, &mut plan);
     networks::leave(desired, observed, &mut plan);
-    domains::leave(desired, observed, given, &mut plan);
+    leave::plan(desired, observed, given, &mut plan);
     plan
 }
 

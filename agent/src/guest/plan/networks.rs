@@ -13,6 +13,11 @@ pub(crate) const DEFAULT: &str = "default";
 /// Plans the networks of the manifest.
 pub(super) fn plan(desired: &Desired, observed: &Observed, plan: &mut Plan) {
     for network in &desired.networks {
+        if let Some(why) = observed.unread.networks.get(&network.name) {
+            let text = format!("is left alone: what libvirt has of it cannot be read: {why}");
+            plan.notice(Object::Network(network.name.clone()), Cause::Unknown, text);
+            continue;
+        }
         match observed.networks.get(&network.name) {
             Some(found) if goes(desired, &network.name, found) => {
                 remove(&network.name, found, plan);

@@ -31,7 +31,12 @@ fn one(pool: &Pool, observed: &Observed, plan: &mut Plan) -> Result<String, Stri
         plan.notice(object, Cause::Clash, text);
         return Err(format!("its pool {name} is another one in libvirt"));
     }
-    if let Some(why) = observed.unsealed.get(&pool.name) {
+    let found = here.or(namesake).map_or(&pool.name, |found| &found.name);
+    if let Some(why) = observed.unread.pools.get(found) {
+        plan.notice(object, Cause::Unknown, format!("what libvirt has of it cannot be read: {why}"));
+        return Err(format!("its pool {} cannot be read: {why}", pool.name));
+    }
+    if let Some(why) = observed.unencrypted.get(&pool.name) {
         let text = format!("{why}; unlock and mount it, and its guests go on by themselves");
         plan.notice(object, Cause::Held, text);
         return Err(format!("its pool {} is declared encrypted, and {why}", pool.name));
@@ -42,8 +47,17 @@ fn one(pool: &Pool, observed: &Observed, plan: &mut Plan) -> Result<String, Stri
         plan.steps.push(Step::DefinePool { pool: name.clone(), xml: pool_xml(pool) });
     }
     if !here.is_some_and(|found| found.active) {
-        // A directory that is there keeps its mode and its owner.
-        if !observed.directories.contains(&name) {
+        // A directory that is there, for all this process knows, keeps its mode and its owner.
+        let hidden = observed.hidden.get(&name);
+        if let Some(why) = hidden {
+            let text = format!(
+                "its directory {0} is not made, because it may be there: {why}; `mkdir {0}` if it is not, or choose another \
+                 such as /srv",
+                pool.path.display()
+            );
+            plan.notice(object, Cause::Held, text);
+        }
+        if hidden.is_none() && !observed.directories.contains(&name) {
             plan.steps.push(Step::BuildPool { pool: name.clone(), at: at.clone() });
         }
         plan.steps.push(Step::StartPool { pool: name.clone(), at: at.clone() });

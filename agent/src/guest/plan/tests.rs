@@ -6,11 +6,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::guest::model::Guest;
 use crate::guest::model::{
-    Definition, DomainFound, NetworkDefinition, NetworkFound, PoolFound, Recent, SHUTDOWN_PATIENCE, State,
+    Definition, Disk, DomainFound, NetworkDefinition, NetworkFound, Occupied, PoolFound, Recent, SHUTDOWN_PATIENCE,
+    State, VolumeFound,
 };
 use crate::guest::samples;
-use crate::guest::xml::{Element, read_domain, read_network, read_pool};
+use crate::guest::xml::{Element, read_network, read_pool, read_volume};
 
 /// What libvirt would have after the steps. It refuses what libvirt refuses.
 fn after(mut world: Observed, steps: &[Step]) -> Observed {
@@ -38,8 +40,9 @@ fn do_step(world: &mut Observed, step: &Step) {
             world.pools.iter_mut().find(|found| found.name == *pool).unwrap().autostart = true;
         }
         Step::CreateVolume { pool, volume, xml, .. } => {
-            let size = Element::parse(xml).unwrap().text_at(&["capacity"]).unwrap().parse().unwrap();
-            let there = world.volumes.get_mut(pool).unwrap().insert(volume.clone(), size);
+            let capacity = Element::parse(xml).unwrap().text_at(&["capacity"]).unwrap().parse().unwrap();
+            let made = VolumeFound { capacity, format: read_volume(xml).unwrap().format };
+            let there = world.volumes.get_mut(pool).unwrap().insert(volume.clone(), made);
             assert_eq!(there, None, "volume {volume} exists");
         }
         Step::DestroyNetwork { network } => {
@@ -62,7 +65,7 @@ fn do_step(world: &mut Observed, step: &Step) {
 }
 
 fn uuid(xml: &str) -> Option<String> {
-    Element::parse(xml).unwrap().text_at(&["uuid"]).map(str::to_owned)
+    Element::parse(xml).unwrap().text_at(&["uuid"])
 }
 
 fn define_network(world: &mut Observed, name: &str, xml: &str) {
@@ -82,11 +85,13 @@ fn do_domain_step(world: &mut Observed, step: &Step) {
     let recent = world.recent.entry(guest.clone()).or_default();
     let found = world.domains.get_mut(name);
     match step {
-        Step::DefineDomain { xml, .. } => {
-            assert!(found.is_none() || uuid(xml) == found.as_ref().map(|old| old.uuid.clone()), "{name} exists");
-            let (owned, definition) = read_domain(xml).unwrap();
-            let mut domain = found.cloned().unwrap_or_else(|| domain(false, State::ShutOff, definition.clone()));
-            (domain.owned, domain.definition, domain.persistent) = (owned, definition, true);
+        Step::DefineDomain { wanted, found: seen, .. } => {
+            assert_eq!(found.as_ref().map(|found| &found.definition), seen.as_deref(), "{name} changed meanwhile");
+            let mut domain = found.cloned().unwrap_or_else(|| domain(true, State::ShutOff, Definition::default()));
+            assert!(domain.owned, "{name} is foreign");
+            domain.definition = edited(&domain.definition, wanted);
+            domain.persistent = true;
+            domain.chains.clear();
             world.domains.insert(name.to_owned(), domain);
         }
         Step::NoAutostart { .. } => found.unwrap().autostart = false,
@@ -112,10 +117,27 @@ fn do_domain_step(world: &mut Observed, step: &Step) {
     }
 }
 
+/// A definition with the facets set that an edit sets; that the edit of the XML does so is tested there.
+fn edited(found: &Definition, wanted: &Definition) -> Definition {
+    let mut nics: Vec<_> = Vec::new();
+    let declared = wanted.declared(&found.nics);
+    for (nic, declared) in found.nics.iter().zip(&declared) {
+        match declared {
+            Some(declared) if nic.is_bridged() => nics.push((*declared).clone()),
+            None if nic.is_ours() => {}
+            _ => nics.push(nic.clone()),
+        }
+    }
+    nics.extend(wanted.nics.iter().filter(|nic| !declared.contains(&Some(nic))).cloned());
+    let theirs = found.disks.iter().filter(|disk| wanted.disk(&disk.target).is_none());
+    let disks = theirs.chain(&wanted.disks).cloned().collect();
+    Definition { nics, disks, added: found.added.clone(), breaches: found.breaches.clone(), ..wanted.clone() }
+}
+
 fn domain(owned: bool, state: State, definition: Definition) -> DomainFound {
     let running = (state != State::ShutOff).then(|| definition.clone());
     let uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f".to_owned();
-    DomainFound { uuid, owned, state, definition, running, persistent: true, autostart: false }
+    DomainFound { running, ..DomainFound::new(uuid, owned, state, definition) }
 }
 
 fn empty_world() -> Observed {
@@ -128,7 +150,7 @@ fn any_definition(desired: Desired, name: String) -> impl Strategy<Value = Defin
     let mut without_nics = wanted.clone();
     without_nics.nics.clear();
     let mut with_hostdev = wanted.clone();
-    with_hostdev.others.insert("hostdev pci".to_owned());
+    with_hostdev.breaches.insert("hostdev pci".to_owned());
     let bigger = Definition { memory: wanted.memory + (1 << 20), ..wanted.clone() };
     prop::sample::select(vec![wanted, without_nics, with_hostdev, bigger])
 }
@@ -142,13 +164,19 @@ fn any_domain(desired: Desired, name: &'static str) -> impl Strategy<Value = (St
     ]);
     let definition = any_definition(desired.clone(), name.to_owned());
     let running = any_definition(desired, name.to_owned());
-    let bits = (any::<bool>(), any::<bool>(), any::<bool>());
-    prop::option::of((state, definition, running, bits)).prop_map(move |found| {
-        let domain = found.map(|(state, definition, running, (owned, persistent, autostart))| DomainFound {
-            running: (state != State::ShutOff).then_some(running),
-            persistent: persistent || state == State::ShutOff,
-            autostart,
-            ..domain(owned, state, definition)
+    let bits = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let occupied = prop::sample::select(vec![None, None, Some(Occupied::Job), Some(Occupied::Migrated)]);
+    prop::option::of((state, definition, running, bits, occupied)).prop_map(move |found| {
+        let domain = found.map(|(state, definition, running, bits, occupied)| {
+            let (owned, persistent, autostart, snapshots) = bits;
+            DomainFound {
+                running: (state != State::ShutOff).then_some(running),
+                persistent: persistent || state == State::ShutOff,
+                autostart,
+                occupied,
+                irreplaceable: snapshots.then(|| "2 snapshots".to_owned()).into_iter().collect(),
+                ..domain(owned, state, definition)
+            }
         });
         (name.to_owned(), domain)
     })
@@ -205,11 +233,11 @@ fn any_world() -> impl Strategy<Value = (Desired, Observed)> {
         let domains = ["a", "b-1", "c", "theirs"].map(|name| any_domain(desired.clone(), name));
         let networks = ["LANBridge", "default", "theirs"].map(any_network);
         let secure = desired.pools.iter().any(|pool| pool.encrypted);
-        let unsealed = any::<bool>().prop_map(move |open| open && secure);
+        let unencrypted = any::<bool>().prop_map(move |open| open && secure);
         let directories = prop::sample::subsequence(vec!["default".to_owned(), "secure".to_owned()], 0..=2);
-        let rest = (any_pools(), directories, unsealed, any_recent());
+        let rest = (any_pools(), directories, unencrypted, any_recent());
         (Just(desired), domains, networks, rest, any::<bool>()).prop_map(
-            |(desired, domains, networks, (pools, mut directories, unsealed, recent), full)| {
+            |(desired, domains, networks, (pools, mut directories, unencrypted, recent), full)| {
                 let some = |(name, found): (String, Option<_>)| found.map(|found| (name, found));
                 let mut world = empty_world();
                 for pool in &desired.pools {
@@ -218,15 +246,19 @@ fn any_world() -> impl Strategy<Value = (Desired, Observed)> {
                         directories.push(pool.name.clone());
                         let disks = desired.guests.iter().flat_map(|guest| &guest.disks);
                         let disks = disks.filter(|disk| full && disk.pool == pool.name);
-                        let volumes = disks.map(|disk| (disk.volume.clone(), disk.size)).collect();
+                        let volume = |disk: &Disk| VolumeFound {
+                            capacity: disk.size,
+                            format: Some(disk.format.as_str().to_owned()),
+                        };
+                        let volumes = disks.map(|disk| (disk.volume.clone(), volume(disk))).collect();
                         world.volumes.insert(pool.name.clone(), volumes);
                     }
                 }
                 world.domains = domains.into_iter().filter_map(some).collect();
                 world.networks = networks.into_iter().filter_map(|(name, found)| Some((name, found?))).collect();
                 (world.pools, world.directories, world.recent) = (pools, directories, recent);
-                if unsealed {
-                    world.unsealed.insert("secure".to_owned(), "/srv/secure is not on dm-crypt".to_owned());
+                if unencrypted {
+                    world.unencrypted.insert("secure".to_owned(), "/srv/secure is not on dm-crypt".to_owned());
                 }
                 (desired, world)
             },
@@ -275,7 +307,29 @@ proptest! {
                 prop_assert!(!given.blocked.contains_key(&guest));
                 let declared = desired.guests.iter().find(|declared| declared.name == guest).unwrap();
                 prop_assert!(declared.start);
-                prop_assert!(declared.disks.iter().all(|disk| !world.unsealed.contains_key(&disk.pool)));
+                prop_assert!(declared.disks.iter().all(|disk| !world.unencrypted.contains_key(&disk.pool)));
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whoever_somebody_else_works_on_is_left_alone((desired, world) in any_world(), given in any_given()) {
+        let steps = plan(&desired, &world, &given).steps;
+        for (name, found) in world.domains.iter().filter(|(_, found)| found.occupied.is_some()) {
+            let touches = |step: &&Step| bulkhead_types::Step::object(*step) == Object::Guest(name.parse().unwrap());
+            let touched: Vec<_> = steps.iter().filter(touches).collect();
+            let leaves = matches!(&touched[..], [] | [Step::UndefineDomain { .. }]) && found.state == State::ShutOff;
+            prop_assert!(touched.is_empty() || leaves, "{:?}", touched);
+        }
+    }
+
+    #[test]
+    fn what_libvirt_could_not_give_back_is_never_undefined((desired, world) in any_world(), given in any_given()) {
+        for step in plan(&desired, &world, &given).steps {
+            if let Step::UndefineDomain { guest } = step {
+                prop_assert!(world.domains[guest.as_str()].irreplaceable.is_empty());
             }
         }
     }
@@ -340,7 +394,7 @@ fn a_definition_that_somebody_edited_is_mended_and_a_running_guest_keeps_running
     domain.running.as_mut().unwrap().nics.clear();
     let plan = plan(&samples::desired(), &world, &Given::default());
     assert_eq!(words(&plan), ["define example anew (memory 513 MiB instead of 512 MiB)"]);
-    assert!(texts(&plan).contains("runs with the old definition until it is restarted (missing nic bh-0123456789ab"));
+    assert!(texts(&plan).contains("runs with the old definition until it is restarted (missing NIC bh-0123456789ab"));
 }
 
 #[test]
@@ -394,7 +448,7 @@ fn guests_of_an_encrypted_pool_wait_for_its_mount_and_nothing_is_made_below_it()
     let mut desired = samples::desired();
     desired.pools[0].encrypted = true;
     let mut world = empty_world();
-    world.unsealed.insert("default".to_owned(), "/var/lib/libvirt/images is on /dev/sda1".to_owned());
+    world.unencrypted.insert("default".to_owned(), "/var/lib/libvirt/images is on /dev/sda1".to_owned());
     let plan = plan(&desired, &world, &Given::default());
     assert_eq!(words(&plan), ["net-define LANBridge", "net-start LANBridge", "net-autostart LANBridge"]);
     assert!(texts(&plan).contains(
@@ -451,4 +505,202 @@ fn a_clash_of_names_names_both_sides() {
     ] {
         assert!(texts.contains(text), "{texts}");
     }
+}
+
+/// The example, shut off or running, whose disk is on another image, and what libvirt says of that image.
+fn on_image(path: &str, chain: Result<Vec<&str>, &str>, state: State) -> Observed {
+    let mut world = settled();
+    let domain = world.domains.get_mut("example").unwrap();
+    domain.definition.disks[0].path = Some(path.into());
+    domain.definition.disks[0].format = Some("qcow2".to_owned());
+    domain.running = (state != State::ShutOff).then(|| domain.definition.clone());
+    domain.state = state;
+    let chain = chain.map(|images| images.into_iter().map(Into::into).collect()).map_err(str::to_owned);
+    domain.chains.insert("vda".to_owned(), chain);
+    world
+}
+
+const BASE: &str = "/var/lib/libvirt/images/example-vda.raw";
+
+#[test]
+fn a_guest_on_an_overlay_of_its_volume_keeps_it_and_is_started_from_it() {
+    let chain = Ok(vec!["/x/s1", BASE]);
+    let running = plan(&samples::desired(), &on_image("/x/s1", chain.clone(), State::Running), &Given::default());
+    assert!(running.is_empty(), "{:?}", words(&running));
+    assert!(
+        texts(&running).contains("Held: its disk vda is on /x/s1, an overlay of the declared volume example-vda.raw")
+    );
+    let mut desired = samples::desired();
+    desired.guests[0].memory *= 2;
+    let bigger = plan(&desired, &on_image("/x/s1", chain, State::ShutOff), &Given::default());
+    let [Step::DefineDomain { wanted, differences, .. }, Step::Start { .. }] = &bigger.steps[..] else {
+        panic!("{:?}", words(&bigger))
+    };
+    assert_eq!(differences[..], ["memory 512 MiB instead of 1024 MiB", "current memory 512 MiB instead of 1024 MiB"]);
+    assert_eq!(wanted.disks[0].path.as_deref(), Some(std::path::Path::new("/x/s1")));
+}
+
+#[test]
+fn a_guest_on_an_image_of_which_nothing_is_known_is_left_alone() {
+    let mut world = on_image("/x/s1", Err("no active pool of libvirt's holds /x/s1"), State::ShutOff);
+    // No empty volume takes the place of a base that is not listed.
+    world.volumes.get_mut("default").unwrap().clear();
+    let plan = plan(&samples::desired(), &world, &Given::default());
+    assert!(plan.is_empty(), "{:?}", words(&plan));
+    assert!(texts(&plan).contains("Held: is left alone: its disk vda is /x/s1, and whether that is an overlay of"));
+}
+
+#[test]
+fn a_disk_whose_image_has_nothing_to_do_with_the_volume_is_put_back() {
+    let world = on_image("/x/other", Ok(vec!["/x/other", "/x/golden"]), State::ShutOff);
+    assert!(words(&plan(&samples::desired(), &world, &Given::default()))[0].contains("image /x/other instead of"));
+}
+
+#[test]
+fn a_guest_that_runs_on_an_overlay_which_its_definition_does_not_name_is_told_what_it_would_lose() {
+    let mut world = settled();
+    let domain = world.domains.get_mut("example").unwrap();
+    domain.running.as_mut().unwrap().disks[0].path = Some("/x/s1".into());
+    domain.running_chains.insert("vda".to_owned(), vec!["/x/s1".into(), BASE.into()]);
+    let plan = plan(&samples::desired(), &world, &Given::default());
+    assert!(plan.is_empty());
+    assert!(
+        texts(&plan).contains("what was written since would be lost at the next start; `virsh blockcommit example vda")
+    );
+}
+
+fn off(change: impl FnOnce(&mut DomainFound)) -> Plan {
+    let mut world = settled();
+    let domain = world.domains.get_mut("example").unwrap();
+    (domain.state, domain.running) = (State::ShutOff, None);
+    change(domain);
+    plan(&samples::desired(), &world, &Given::default())
+}
+
+#[test]
+fn a_guest_that_moved_away_or_was_saved_to_a_file_is_not_started() {
+    for (occupied, text) in [
+        (Occupied::Migrated, "Held: is left alone: it moved to another host"),
+        (Occupied::SavedToFile, "Held: is left alone: its memory was saved to a file; `virsh restore FILE`"),
+        (
+            Occupied::Unknown("no".to_owned()),
+            "Unknown: is left alone: whether libvirt is at work on it is not known: no",
+        ),
+    ] {
+        let plan = off(|domain| domain.occupied = Some(occupied));
+        assert!(plan.is_empty() && texts(&plan).contains(text), "{}", texts(&plan));
+    }
+}
+
+#[test]
+fn saved_memory_goes_on_before_its_definition_changes_and_only_within_the_walls() {
+    let saved = samples::definition();
+    let resumed = off(|domain| {
+        domain.definition.memory *= 2;
+        domain.saved = Some(Ok(saved.clone()));
+    });
+    assert_eq!(words(&resumed), ["start example"]);
+    let elsewhere = off(|domain| {
+        let mut saved = saved;
+        saved.nics[0].bridge = Some("virbr0".to_owned());
+        domain.saved = Some(Ok(saved));
+    });
+    assert!(elsewhere.is_empty());
+    assert!(texts(&elsewhere).contains("is in its saved memory, which `virsh managedsave-remove example` gives up"));
+}
+
+#[test]
+fn what_leads_past_the_walls_holds_a_guest_and_is_named_while_it_runs() {
+    let breach = |definition: &mut Definition| _ = definition.breaches.insert("hostdev pci".to_owned());
+    let held = off(|domain| breach(&mut domain.definition));
+    assert!(held.is_empty());
+    assert!(
+        texts(&held).contains("Held: is not started: its definition leads past its walls (hostdev pci); `virsh edit")
+    );
+    let mut world = settled();
+    breach(world.domains.get_mut("example").unwrap().running.as_mut().unwrap());
+    let running = plan(&samples::desired(), &world, &Given::default());
+    assert!(running.is_empty());
+    assert!(
+        texts(&running).contains("Violation: runs with what leads past its walls (hostdev pci)"),
+        "{}",
+        texts(&running)
+    );
+}
+
+#[test]
+fn a_volume_of_another_format_holds_its_guest_and_both_are_named() {
+    for (found, text) in [
+        (Some("qcow2"), "its volume example-vda.raw is qcow2, the manifest says raw; write `format = \"qcow2\"`"),
+        (None, "libvirt does not say whether its volume example-vda.raw is raw"),
+    ] {
+        let mut world = empty_world();
+        let volume = VolumeFound { capacity: 20 << 30, format: found.map(str::to_owned) };
+        let pool =
+            PoolFound { name: "default".into(), path: Some(samples::pool().path), active: true, autostart: true };
+        world.pools.push(pool);
+        world.volumes.insert("default".to_owned(), [("example-vda.raw".to_owned(), volume)].into());
+        let plan = plan(&samples::desired(), &world, &Given::default());
+        assert!(words(&plan).iter().all(|step| !step.contains("example")), "{:?}", words(&plan));
+        assert!(texts(&plan).contains(text), "{}", texts(&plan));
+    }
+}
+
+#[test]
+fn a_volume_of_another_size_is_told_how_to_grow_and_never_to_shrink() {
+    let sized = |capacity, off: bool| {
+        let mut world = settled();
+        world.volumes.get_mut("default").unwrap().get_mut("example-vda.raw").unwrap().capacity = capacity;
+        if off {
+            (world.domains.get_mut("example").unwrap().state, world.domains.get_mut("example").unwrap().running) =
+                (State::ShutOff, None);
+        }
+        texts(&plan(&samples::desired(), &world, &Given::default()))
+    };
+    assert!(sized(1 << 30, false).contains("`virsh blockresize example vda 21474836480B`"));
+    assert!(sized(1 << 30, true).contains("`virsh vol-resize example-vda.raw 21474836480 --pool default`"));
+    let larger = sized(40 << 30, true);
+    assert!(larger.contains("correct the manifest") && !larger.contains("virsh"), "{larger}");
+}
+
+#[test]
+fn one_object_that_cannot_be_read_is_held_and_the_others_go_on() {
+    let mut desired = samples::desired();
+    desired.guests.push(Guest { disks: Vec::new(), nics: Vec::new(), ..samples::guest("other") });
+    let why = || "is not well-formed XML".to_owned();
+    let mut world = empty_world();
+    world.unread.domains.insert("example".to_owned(), why());
+    world.unread.networks.insert("LANBridge".to_owned(), why());
+    let plan_ = plan(&desired, &world, &Given::default());
+    let words = words(&plan_);
+    assert!(words.contains(&"start other".to_owned()), "{words:?}");
+    assert!(!words.iter().any(|step| step.contains("example") || step.contains("LANBridge")), "{words:?}");
+    world.unread.pools.insert("default".to_owned(), why());
+    let plan = plan(&desired, &world, &Given::default());
+    for text in
+        ["guest example Unknown: is left alone: what libvirt has of it cannot be read", "pool default Unknown: what"]
+    {
+        assert!(texts(&plan).contains(text), "{}", texts(&plan));
+    }
+}
+
+#[test]
+fn a_guest_with_snapshots_that_left_the_manifest_stays_defined() {
+    let mut world = settled();
+    let domain = world.domains.get_mut("example").unwrap();
+    (domain.state, domain.running) = (State::ShutOff, None);
+    domain.irreplaceable = vec!["2 snapshots".to_owned(), "saved memory".to_owned()];
+    let gone = Desired { guests: Vec::new(), ..samples::desired() };
+    let plan = plan(&gone, &world, &Given { force: true, ..Given::default() });
+    assert!(plan.is_empty());
+    assert!(texts(&plan).contains("libvirt could not give back its 2 snapshots and saved memory"), "{}", texts(&plan));
+}
+
+#[test]
+fn a_directory_that_the_daemon_cannot_see_is_never_made() {
+    let mut world = empty_world();
+    world.hidden.insert("default".to_owned(), "the agent does not see what is in /home".to_owned());
+    let plan = plan(&samples::desired(), &world, &Given::default());
+    assert!(!words(&plan).iter().any(|step| step.starts_with("pool-build")), "{:?}", words(&plan));
+    assert!(texts(&plan).contains("pool default Held: its directory /var/lib/libvirt/images is not made"));
 }

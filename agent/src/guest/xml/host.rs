@@ -10,18 +10,19 @@ const MACHINE: &str = "q35";
 
 /// Reads `virsh capabilities`: the best domain type for the host's own architecture, and whether that has our machine.
 pub(crate) fn read_host(xml: &str) -> Result<Host, XmlError> {
-    let root = Element::parse(xml)?;
+    let root = Element::parse_as(xml, "capabilities")?;
     let host = root.text_at(&["host", "cpu", "arch"]);
-    let full = root.children.iter().filter(|e| e.name == "guest" && e.text_at(&["os_type"]) == Some("hvm"));
+    let hvm = |guest: &&Element| guest.name == "guest" && guest.text_at(&["os_type"]).as_deref() == Some("hvm");
+    let full = root.children().filter(hvm);
     let mut arches: Vec<_> = full.filter_map(|guest| guest.at(&["arch"])).collect();
     // A driver that lists no architecture of the host (libvirt's test driver) still says what it can run.
-    if arches.iter().any(|arch| arch.get("name") == host) {
-        arches.retain(|arch| arch.get("name") == host);
+    if arches.iter().any(|arch| arch.get("name") == host.as_deref()) {
+        arches.retain(|arch| arch.get("name") == host.as_deref());
     }
-    let named = |name: &'static str| arches.iter().flat_map(|a| &a.children).filter(move |e| e.name == name);
+    let named = |name: &'static str| arches.iter().flat_map(|arch| arch.children()).filter(move |e| e.name == name);
     let offered: Vec<_> = named("domain").filter_map(|domain| domain.get("type")).collect();
     let kind = KINDS.into_iter().find(|kind| offered.contains(kind)).or(offered.first().copied()).unwrap_or("qemu");
-    let machine = named("machine").any(|machine| machine.text.trim() == MACHINE).then(|| MACHINE.to_owned());
+    let machine = named("machine").any(|machine| machine.content().trim() == MACHINE).then(|| MACHINE.to_owned());
     Ok(Host { kind: kind.to_owned(), machine })
 }
 

@@ -1,22 +1,23 @@
 //! Networks that name a bridge.
 
-use super::{Element, XmlError, identity, owned};
+use super::{Element, XmlError, mark, owned};
 use crate::guest::model::{Network, NetworkDefinition};
 
 /// The definition of a network that publishes one of our bridges. libvirt only names the bridge: it neither makes it nor
-/// gives it an address.
+/// gives it an address. `uuid` is that of the network it replaces; a new one gets its UUID from libvirt.
 pub(crate) fn network_xml(network: &Network, uuid: Option<&str>) -> String {
-    let bridge = Element::new("bridge").attr("name", network.bridge.as_str());
     Element::new("network")
-        .children(identity(&network.name, uuid))
-        .child(Element::new("forward").attr("mode", "bridge"))
-        .child(bridge)
+        .with([Element::text("name", &network.name)])
+        .with(uuid.map(|uuid| Element::text("uuid", uuid)))
+        .with([Element::new("metadata").with([mark(&network.name)])])
+        .with([Element::new("forward").attr("mode", "bridge")])
+        .with([Element::new("bridge").attr("name", network.bridge.as_str())])
         .to_xml()
 }
 
 /// Whether a network is ours, and what of its definition we speak of.
 pub(crate) fn read_network(xml: &str) -> Result<(bool, NetworkDefinition), XmlError> {
-    let root = Element::parse(xml)?;
+    let root = Element::parse_as(xml, "network")?;
     let forward = root.at(&["forward"]).map(|forward| forward.get("mode").unwrap_or("nat").to_owned());
     let bridge = root.at(&["bridge"]).and_then(|bridge| bridge.get("name")).map(str::to_owned);
     Ok((owned(&root), NetworkDefinition { forward, bridge }))

@@ -1,0 +1,185 @@
+//! Domains, and what somebody else does with them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bulkhead_types::chain;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::ErrorNumber;
+use virt::sys;
+
+use super::storage::chain_of;
+use crate::guest::error::{Error, Refused as _};
+use crate::guest::model::{Definition, Desired, DomainFound, Guest, Occupied, PoolFound, State};
+use crate::guest::sys::{checkpoints, has_block_job, saved_definition, snapshots};
+use crate::guest::xml::{self, DomainRead};
+
+/// Reads a domain. What only matters of our own is asked of our own only.
+pub(super) fn read_domain(
+    connect: &Connect,
+    domain: &Domain,
+    desired: &Desired,
+    pools: &[PoolFound],
+) -> Result<DomainFound, Error> {
+    let name = domain.get_name().refused("name", "a domain")?;
+    let uuid = domain.get_uuid_string().refused("domuuid", &name)?;
+    let inactive = inactive_domain(domain, &name)?;
+    let (state, reason) = domain.get_state().refused("domstate", &name)?;
+    let live = if domain.is_active().refused("domstate", &name)? {
+        let xml = domain.get_xml_desc(0).refused("dumpxml", &name)?;
+        Some(xml::read_domain(&xml).refused("dumpxml", &name)?)
+    } else {
+        None
+    };
+    let persistent = domain.is_persistent().refused("dominfo", &name)?;
+    let autostart = persistent && domain.get_autostart().refused("dominfo", &name)?;
+    let mut found = DomainFound::new(uuid, inactive.owned, state_of(state, reason), inactive.definition.clone());
+    (found.persistent, found.autostart) = (persistent, autostart);
+    if found.owned {
+        let saved = domain.has_managed_save(0).or_else(unsupported).refused("dominfo", &name)?;
+        found.saved = saved.then(|| saved_facets(domain));
+        found.occupied = occupied(domain, &found, &inactive, live.as_ref(), reason);
+        match desired.guests.iter().find(|guest| guest.name.as_str() == name) {
+            Some(guest) => {
+                found.running_chains = live
+                    .iter()
+                    .flat_map(|live| &live.chains)
+                    .map(|(target, images)| (target.clone(), images.clone()))
+                    .collect();
+                found.chains = chains(connect, guest, desired, &found, pools);
+                follow_links(guest, desired, &mut found);
+            }
+            None => found.irreplaceable = irreplaceable(domain, &name, saved)?,
+        }
+    }
+    found.running = live.map(|live| live.definition);
+    Ok(found)
+}
+
+/// The definition that a domain's next start uses.
+pub(in crate::guest) fn inactive_domain(domain: &Domain, name: &str) -> Result<DomainRead, Error> {
+    let xml = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml --inactive", name)?;
+    xml::read_domain(&xml).refused("dumpxml --inactive", name)
+}
+
+/// A driver that does not know a thing has none of it.
+fn unsupported<T: Default>(error: virt::error::Error) -> Result<T, virt::error::Error> {
+    if error.code() == ErrorNumber::NoSupport { Ok(T::default()) } else { Err(error) }
+}
+
+fn saved_facets(domain: &Domain) -> Result<Definition, String> {
+    let xml = saved_definition(domain).map_err(|error| error.message().to_owned())?;
+    xml::read_domain(&xml).map(|read| read.definition).map_err(|error| chain(&error))
+}
+
+/// What somebody else does with a domain.
+fn occupied(
+    domain: &Domain,
+    found: &DomainFound,
+    inactive: &DomainRead,
+    live: Option<&DomainRead>,
+    reason: i32,
+) -> Option<Occupied> {
+    let Some(live) = live else {
+        let reason = reason.cast_unsigned();
+        let off = found.state == State::ShutOff;
+        return match reason {
+            sys::VIR_DOMAIN_SHUTOFF_MIGRATED if off => Some(Occupied::Migrated),
+            sys::VIR_DOMAIN_SHUTOFF_SAVED if off && found.saved.is_none() => Some(Occupied::SavedToFile),
+            _ => None,
+        };
+    };
+    match domain.get_job_info().map(|job| job.r#type != sys::VIR_DOMAIN_JOB_NONE.cast_signed()).or_else(unsupported) {
+        Ok(true) => return Some(Occupied::Job),
+        Ok(false) => {}
+        Err(error) => return Some(Occupied::Unknown(error.message().to_owned())),
+    }
+    if let Some(disk) = live.mirrored.first() {
+        return Some(Occupied::BlockJob(disk.clone()));
+    }
+    // Images are pulled and committed only where there are several.
+    for (disk, _) in live.chains.iter().filter(|(_, images)| images.len() > 1) {
+        match has_block_job(domain, disk) {
+            Ok(true) => return Some(Occupied::BlockJob(disk.clone())),
+            Ok(false) => {}
+            Err(error) => return Some(Occupied::Unknown(error.message().to_owned())),
+        }
+    }
+    let installs = live.ends_at_reboot && (!found.persistent || !inactive.ends_at_reboot);
+    installs.then_some(Occupied::Installed)
+}
+
+/// Of each declared disk whose image is another than the declared volume: what that is made of.
+fn chains(
+    connect: &Connect,
+    guest: &Guest,
+    desired: &Desired,
+    found: &DomainFound,
+    pools: &[PoolFound],
+) -> BTreeMap<String, Result<Vec<PathBuf>, String>> {
+    let mut chains = BTreeMap::new();
+    for disk in &guest.disks {
+        let image = found.definition.disk(&disk.target).and_then(|disk| disk.path.as_ref());
+        let Some(image) = image.filter(|image| Some(*image) != desired.image(disk).as_ref()) else { continue };
+        let running = found.running_chains.get(&disk.target).filter(|images| images.first() == Some(image));
+        let chain = running.map_or_else(|| chain_of(connect, image, pools), |images| Ok(images.clone()));
+        chains.insert(disk.target.clone(), chain);
+    }
+    chains
+}
+
+/// Gives an image that is the declared volume under another path, by a symbolic link, the path of the manifest.
+fn follow_links(guest: &Guest, desired: &Desired, found: &mut DomainFound) {
+    let known = found.chains.iter_mut().filter_map(|(target, images)| Some((target, images.as_mut().ok()?)));
+    for (target, images) in known.chain(&mut found.running_chains) {
+        let disk = guest.disks.iter().find(|disk| disk.target == *target);
+        let Some(volume) = disk.and_then(|disk| desired.image(disk)) else { continue };
+        let real = |path: &Path| path.canonicalize().ok();
+        let Some(wanted) = real(&volume) else { continue };
+        for image in images.iter_mut().filter(|image| real(image).as_ref() == Some(&wanted)) {
+            volume.clone_into(image);
+        }
+    }
+}
+
+/// What libvirt could not give back if it forgot the domain.
+fn irreplaceable(domain: &Domain, name: &str, saved: bool) -> Result<Vec<String>, Error> {
+    let counts = [
+        (snapshots(domain).or_else(unsupported).refused("snapshot-list", name)?, "snapshot"),
+        (checkpoints(domain).or_else(unsupported).refused("checkpoint-list", name)?, "checkpoint"),
+    ];
+    let counted = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counted = counted.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
+    Ok(counted.chain(saved.then(|| "saved memory".to_owned())).collect())
+}
+
+fn state_of(state: sys::virDomainState, reason: i32) -> State {
+    match state {
+        sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED => State::Running,
+        sys::VIR_DOMAIN_SHUTOFF => State::ShutOff,
+        sys::VIR_DOMAIN_PAUSED => State::Paused(paused(reason.cast_unsigned())),
+        sys::VIR_DOMAIN_SHUTDOWN => State::Other("shutting down"),
+        sys::VIR_DOMAIN_CRASHED => State::Other("crashed"),
+        sys::VIR_DOMAIN_PMSUSPENDED => State::Other("asleep"),
+        _ => State::Other("in a state that libvirt does not name"),
+    }
+}
+
+/// virsh's words for the reasons.
+fn paused(reason: sys::virDomainPausedReason) -> &'static str {
+    match reason {
+        sys::VIR_DOMAIN_PAUSED_USER => "by a user",
+        sys::VIR_DOMAIN_PAUSED_MIGRATION => "for a migration",
+        sys::VIR_DOMAIN_PAUSED_SAVE => "while it is saved",
+        sys::VIR_DOMAIN_PAUSED_DUMP => "while it is dumped",
+        sys::VIR_DOMAIN_PAUSED_IOERROR => "by an I/O error of a disk",
+        sys::VIR_DOMAIN_PAUSED_WATCHDOG => "by its watchdog",
+        sys::VIR_DOMAIN_PAUSED_FROM_SNAPSHOT => "since it was restored from a snapshot",
+        sys::VIR_DOMAIN_PAUSED_SHUTTING_DOWN => "while it shuts down",
+        sys::VIR_DOMAIN_PAUSED_SNAPSHOT => "for a snapshot",
+        sys::VIR_DOMAIN_PAUSED_CRASHED => "by a crash",
+        sys::VIR_DOMAIN_PAUSED_STARTING_UP => "while it starts",
+        _ => "for a reason that libvirt does not name",
+    }
+}

@@ -1,0 +1,62 @@
+//! Guests that left the manifest.
+
+use bulkhead_types::{Cause, GuestName, Object};
+
+use super::{Given, Plan};
+use crate::guest::model::{Desired, DomainFound, Observed, SHUTDOWN_PATIENCE, State};
+use crate::guest::step::Step;
+
+/// Plans the leave of guests that are ours and no longer in the manifest: asked, kept and reported, destroyed if forced,
+/// and forgotten once they are down. Their volumes and their firmware variables stay; one of which libvirt holds more than it
+/// could give back stays defined.
+pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, plan: &mut Plan) {
+    let ours = observed.domains.iter().filter(|(_, found)| found.owned);
+    for (name, found) in ours {
+        let declared = desired.guests.iter().any(|guest| guest.name.as_str() == name);
+        // Our mark names its domain, and only names of guests are ever marked.
+        let Ok(guest) = name.parse::<GuestName>() else { continue };
+        if !declared {
+            leave_one(guest, found, observed, given, plan);
+        }
+    }
+}
+
+fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: &Given, plan: &mut Plan) {
+    let object = Object::Guest(guest.clone());
+    let asked = observed.recent.get(&guest).and_then(|recent| recent.shut_down);
+    let patience = SHUTDOWN_PATIENCE.as_secs();
+    let kept = "`apply --force` destroys it";
+    if let Some(occupied) = found.occupied.as_ref().filter(|_| found.state != State::ShutOff) {
+        let text = format!("left the manifest and is left alone: {}", occupied.words(&guest));
+        return plan.notice(object, occupied.cause(), text);
+    }
+    match (&found.state, asked) {
+        (State::ShutOff, _) if !found.irreplaceable.is_empty() => {
+            let text = format!(
+                "left the manifest, is shut off and stays defined, because libvirt could not give back its {}; \
+                 `virsh undefine --help` names what forgets them",
+                found.irreplaceable.join(" and ")
+            );
+            plan.notice(object, Cause::Held, text);
+        }
+        (State::ShutOff, _) => plan.steps.push(Step::UndefineDomain { guest }),
+        (State::Running, None) => plan.steps.push(Step::Shutdown { guest }),
+        (State::Running, Some(asked)) if asked < SHUTDOWN_PATIENCE => {
+            plan.notice(object, Cause::Pending, format!("left the manifest and has {patience} s to shut down"));
+        }
+        _ if given.force => {
+            plan.steps.push(Step::Destroy { guest: guest.clone() });
+            if found.persistent && found.irreplaceable.is_empty() {
+                plan.steps.push(Step::UndefineDomain { guest });
+            }
+        }
+        (State::Running, Some(_)) => {
+            let text = format!("left the manifest, but did not shut down in {patience} s and was kept; {kept}");
+            plan.notice(object, Cause::Held, text);
+        }
+        (State::Paused(what) | State::Other(what), _) => {
+            let text = format!("left the manifest, but is {what} and cannot be asked to shut down; {kept}");
+            plan.notice(object, Cause::Held, text);
+        }
+    }
+}

@@ -147,14 +147,12 @@ impl Host {
 /// The policy that must stand now: what is desired, and every bridge of ours that is still there, closed.
 pub(crate) fn walls(desired: &Desired, observed: &netlink::model::Observed) -> policy::model::Desired {
     let mut walls = desired.policy.clone();
-    let mut zones: BTreeSet<u16> = walls.bridges.iter().map(|bridge| bridge.zone).collect();
     let declared: BTreeSet<IfName> = walls.bridges.iter().map(|bridge| bridge.name.clone()).collect();
     for link in observed.links.values().filter(|link| matches!(link.kind, Kind::Bridge(_))) {
         let Some((name, mac)) = link.own().zip(link.mac).filter(|(name, _)| !declared.contains(name)) else { continue };
         let mut ports = observed.links.values().filter(|port| port.master == Some(link.index));
         let outside = ports.find_map(netlink::model::Link::own).unwrap_or_else(|| name.clone());
-        let Some(zone) = (1..=u16::MAX).rev().find(|zone| zones.insert(*zone)) else { continue };
-        walls.bridges.push(Bridge { segment: None, name, outside, zone, mac, host: false });
+        walls.bridges.push(Bridge { segment: None, name, outside, mac, host: false });
     }
     walls
 }
@@ -258,7 +256,7 @@ mod tests {
         let walls = walls(&Desired::default(), &observed());
         let [bridge] = walls.bridges.as_slice() else { panic!("{walls:?}") };
         assert_eq!((bridge.name.as_str(), bridge.outside.as_str(), bridge.host), ("br20", "vlan20", false));
-        assert!(bridge.zone != 0 && walls.allows.is_empty() && walls.nics.is_empty());
+        assert!(walls.allows.is_empty() && walls.nics.is_empty());
     }
 
     #[test]

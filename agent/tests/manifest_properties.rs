@@ -136,9 +136,6 @@ proptest! {
         prop_assert_eq!(desired.policy.allows.len(), 2 * count("[[allow]]"));
         prop_assert_eq!(desired.policy.nics.len(), count("[[allow]]"));
         prop_assert_eq!(desired.netlink.ports.len(), desired.policy.nics.len());
-        let zones: BTreeSet<u16> = desired.policy.bridges.iter().map(|bridge| bridge.zone).collect();
-        prop_assert_eq!(zones.len(), desired.policy.bridges.len());
-        prop_assert!(!zones.contains(&0));
         let macs: BTreeSet<_> = desired.policy.bridges.iter().map(|b| b.mac).chain(desired.policy.nics.iter().map(|n| n.mac)).collect();
         prop_assert_eq!(macs.len(), desired.policy.bridges.len() + desired.policy.nics.len());
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::hash::fnv;
 use crate::model::{Allow, Endpoint};
 
 /// A guest's frame with a source address that is not its NIC's, or one from outside with a guest's or the bridge's own.
@@ -100,11 +101,6 @@ fn sorted<K: Ord>(items: impl Iterator<Item = (K, String)>) -> String {
     items.sort();
     items.dedup();
     items.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
-}
-
-/// FNV-1a with 64 bits: short, and the same in every build.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

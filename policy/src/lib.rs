@@ -8,6 +8,7 @@
 mod apply;
 pub mod counters;
 mod error;
+mod hash;
 pub mod lockdown;
 pub mod model;
 mod nfnetlink;
@@ -21,6 +22,7 @@ mod sys;
 mod table;
 mod watch;
 mod wire;
+mod zones;
 
 pub use counters::counter;
 pub use error::Error;

@@ -45,7 +45,6 @@ mod tests {
             segment: None,
             name: name.parse().unwrap(),
             outside: "vlan20".parse().unwrap(),
-            zone: 1,
             mac: "52:54:00:00:00:20".parse().unwrap(),
             host: true,
         };

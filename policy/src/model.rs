@@ -33,8 +33,6 @@ pub struct Bridge {
     pub name: IfName,
     /// The port towards the trunk, such as `vlan20`: whatever is beyond it is `outside`.
     pub outside: IfName,
-    /// Conntrack zone, unique to this bridge, never 0 (the host's own).
-    pub zone: u16,
     /// The bridge's own, pinned address: frames to it are for the host.
     pub mac: Mac,
     /// Whether the host speaks here; otherwise nothing enters or leaves the host through this bridge.

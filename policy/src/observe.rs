@@ -22,8 +22,9 @@ impl Ruleset {
         let mut counters = Vec::new();
         for family in [Family::Bridge, Family::Inet] {
             let Some(table) = there(family, TABLE) else { continue };
-            // One with other flags is made anew, whatever is in it, and must not be listed: see `nfnetlink`.
-            let listed = wire::has_our_flags(&table.flags, self.holdable);
+            // One with other flags is made anew, whatever is in it, and must not be listed: see `nfnetlink`. One without any
+            // may have to be made anew too, and tells the zones that running flows have.
+            let listed = table.flags.is_empty() || wire::has_our_flags(&table.flags, self.holdable);
             let (found, counted) = if listed { self.list(family).await? } else { Default::default() };
             counters.extend(counted);
             tables.insert(family.as_str(), Found { flags: table.flags.clone(), ..found });

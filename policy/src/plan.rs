@@ -10,6 +10,7 @@ use crate::model::{Desired, LOCKDOWN_TABLE, Observed, TABLE};
 use crate::rules;
 use crate::step::{Change, Step};
 use crate::table::Family;
+use crate::zones;
 
 /// What is missing between the ruleset as desired and as observed: one transaction.
 pub type Plan = bulkhead_types::Plan<Step>;
@@ -18,7 +19,7 @@ pub type Plan = bulkhead_types::Plan<Step>;
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    let wanted = rules::tables(desired);
+    let wanted = rules::tables(desired, &zones::allot(&desired.bridges, observed));
     for family in [Family::Bridge, Family::Inet] {
         let found = observed.tables.get(family.as_str());
         match (wanted.iter().find(|table| table.family == family), found) {

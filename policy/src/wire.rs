@@ -90,6 +90,22 @@ pub(crate) fn listed(rule: &Rule) -> Result<Json, serde_json::Error> {
     beyond::renamed(serde_json::to_value(expressions(rule))?).map(comparable)
 }
 
+/// The conntrack zones that a listed rule gives to bridges: the way back from [`Statement::Zone`]. What has another form
+/// gives none.
+pub(crate) fn zones(rule: &Json) -> Vec<(String, u16)> {
+    let zone = |row: &Json| {
+        let [bridge, zone] = row.as_array()?.as_slice() else { return None };
+        Some((bridge.as_str()?.to_owned(), u16::try_from(zone.as_u64()?).ok()?))
+    };
+    let rows = |statement: &Json| {
+        let zones = statement.pointer("/mangle/key/ct/key")? == "zone"
+            && statement.pointer("/mangle/value/map/key/meta/key")? == "ibrname";
+        let rows = statement.pointer("/mangle/value/map/data/set")?.as_array().filter(|_| zones)?;
+        Some(rows.iter().filter_map(zone).collect::<Vec<_>>())
+    };
+    rule.as_array().into_iter().flatten().filter_map(rows).flatten().collect()
+}
+
 fn nf_family(family: Family) -> NfFamily {
     match family {
         Family::Bridge => NfFamily::Bridge,

@@ -9,7 +9,6 @@ use bulkhead_sandbox::model as sandbox;
 use bulkhead_types::{GuestName, IfName, Mac, SegmentName};
 use serde::Serialize;
 
-use super::check::zone;
 use super::identity::{self, HostId};
 use super::place::At;
 use super::value::{DefaultNetwork, Endpoint, Entry, List, Name, Net, Ports, Target};
@@ -58,13 +57,11 @@ struct Port<'a> {
 
 /// Lowers a manifest that was checked. What is `None` here was refused there, so that nothing is left out.
 pub(super) fn lower(whole: &Whole, host: &HostId) -> Desired {
-    let mut desired = Desired::default();
-    let mut trunks: Vec<&IfName> = whole.trunks.0.iter().map(|trunk| &trunk.name).collect();
-    desired.trunks = trunks.iter().copied().cloned().collect();
-    trunks.sort();
+    let trunks = whole.trunks.0.iter().map(|trunk| trunk.name.clone()).collect();
+    let mut desired = Desired { trunks, ..Desired::default() };
     let mut bridges = Bridges::new();
     for Entry { name, table, .. } in &whole.segments.0 {
-        if let Some(bridge) = segment(name, table, &trunks, host, &mut desired) {
+        if let Some(bridge) = segment(name, table, host, &mut desired) {
             bridges.insert(name, bridge);
         }
     }
@@ -87,13 +84,7 @@ pub(super) fn lower(whole: &Whole, host: &HostId) -> Desired {
     desired
 }
 
-fn segment(
-    name: &SegmentName,
-    segment: &Segment,
-    trunks: &[&IfName],
-    id: &HostId,
-    desired: &mut Desired,
-) -> Option<IfName> {
+fn segment(name: &SegmentName, segment: &Segment, id: &HostId, desired: &mut Desired) -> Option<IfName> {
     let (vlan_link, bridge) = (segment.vlan_link_name()?.value, segment.bridge_name()?.value);
     let (trunk, vlan) = (segment.trunk.as_ref()?.value.clone(), segment.vlan.as_ref()?.value);
     let mac = identity::bridge_mac(id, &bridge)?;
@@ -102,7 +93,6 @@ fn segment(
         segment: Some(name.clone()),
         name: bridge.clone(),
         outside: vlan_link.clone(),
-        zone: zone(trunks.iter().position(|name| **name == trunk)?, vlan.get()),
         mac,
         host: host.is_some(),
     });

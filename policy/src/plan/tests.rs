@@ -9,12 +9,28 @@ use proptest::prelude::*;
 use self::kernel_model::commit;
 use super::{Plan, plan};
 use crate::model::*;
+use crate::zones::{Zones, allot};
 
 /// Plans and commits, and gives what is missing then.
 fn settle(desired: &Desired, observed: &mut Observed) -> Result<Plan, String> {
     let steps = plan(desired, observed).steps;
     commit(observed, &steps)?;
     Ok(plan(desired, observed))
+}
+
+/// The zones that the kernel's rules give.
+fn zones_of(observed: &Observed) -> Zones {
+    let chain = observed.tables.get("bridge").and_then(|found| found.chains.get("zone"));
+    let rows = chain.iter().flat_map(|chain| &chain.rules).flat_map(crate::wire::zones);
+    rows.map(|(bridge, zone)| (bridge.parse().unwrap(), zone)).collect()
+}
+
+fn distinct(zones: &Zones, desired: &Desired) -> Result<(), TestCaseError> {
+    let numbers: std::collections::BTreeSet<u16> = zones.values().copied().collect();
+    prop_assert_eq!(numbers.len(), desired.bridges.len());
+    prop_assert!(!numbers.contains(&0));
+    prop_assert!(desired.bridges.iter().all(|bridge| zones.contains_key(&bridge.name)));
+    Ok(())
 }
 
 proptest! {
@@ -72,8 +88,26 @@ proptest! {
     }
 
     #[test]
+    fn a_bridge_keeps_its_zone_whatever_else_comes_and_goes(
+        before in generate::bridges(), after in generate::bridges(), mut observed in generate::observed(),
+    ) {
+        let desired = |bridges| Desired { bridges, ..Desired::default() };
+        let (before, after) = (desired(before), desired(after));
+        settle(&before, &mut observed).map_err(TestCaseError::fail)?;
+        let zones = zones_of(&observed);
+        distinct(&zones, &before)?;
+        settle(&after, &mut observed).map_err(TestCaseError::fail)?;
+        let later = zones_of(&observed);
+        distinct(&later, &after)?;
+        for (bridge, zone) in zones.iter().filter(|(bridge, _)| later.contains_key(*bridge)) {
+            prop_assert_eq!(later[bridge], *zone, "{}", bridge);
+        }
+    }
+
+    #[test]
     fn every_chain_that_a_frame_can_end_in_ends_in_a_decision(desired in generate::desired()) {
-        for table in crate::rules::tables(&desired) {
+        let zones = allot(&desired.bridges, &Observed::default());
+        for table in crate::rules::tables(&desired, &zones) {
             // Chains of allows are jumped to, and come back.
             for (name, chain) in table.chains.iter().filter(|(name, chain)| chain.hook.is_none() && !name.contains('/')) {
                 let last = chain.rules.last().map(ToString::to_string).unwrap_or_default();
@@ -126,6 +160,17 @@ fn a_table_with_a_flag_that_is_not_ours_is_made_anew() {
         assert_eq!(steps[0].to_string(), "delete table bridge bulkhead", "{flag}");
         assert!(settle(&desired, &mut observed).unwrap().is_empty(), "{flag}");
     }
+}
+
+#[test]
+fn a_bridge_that_has_no_zone_has_no_port_that_anything_passes() {
+    let desired = generate::one();
+    let zoned = crate::rules::tables(&desired, &allot(&desired.bridges, &Observed::default()));
+    let none = crate::rules::tables(&desired, &Zones::new());
+    for map in ["port", "arriving_port", "to_host_port", "from_host_port"] {
+        assert!(!zoned[0].sets[map].elements.is_empty() && none[0].sets[map].elements.is_empty(), "{map}");
+    }
+    assert_eq!(none[0].sets["bridges"].elements.len(), 1, "and the bridge is looked at");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::Site;
 use crate::counters::{ETHERTYPE, SPOOFED_ARP, SPOOFED_IPV4, SPOOFED_IPV6, SPOOFED_MAC, UNDECLARED, VLAN_TAG};
 use crate::rule::*;
 use crate::table::Table;
+use crate::zones;
 
 /// Before conntrack (`NF_IP_PRI_CONNTRACK`, -200) and before fragments are put together.
 const ZONE: i32 = -300;
@@ -21,12 +22,12 @@ pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
 /// Conntrack is one table for all bridges: without zones a flow or a fragment of one bridge would complete another's. What is
 /// for the host stays in the host's own zone, or its firewall would not know the answers to its own flows.
 fn zone(site: &Site<'_>, table: &mut Table) {
-    let zones = site.bridges().map(|bridge| (bridge.name.to_string(), bridge.zone)).collect();
+    let zones = site.zones.iter().map(|(bridge, zone)| (bridge.to_string(), *zone)).collect();
     let rules = vec![
         Rule::new().within(&[IBRNAME, ETHER_DADDR], "own_mac").accept(),
         Rule::new().one_of(ETHER_TYPE, &["ip", "ip6"]).zone(zones),
     ];
-    table.base("zone", "prerouting", ZONE, rules);
+    table.base(zones::CHAIN, "prerouting", ZONE, rules);
 }
 
 fn guest(table: &mut Table) {

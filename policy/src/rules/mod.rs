@@ -21,14 +21,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Bridge, Desired, Nic};
 use crate::table::{Family, Table};
+use crate::zones::Zones;
 use bulkhead_types::IfName;
 
 /// The tables; none where there is no bridge.
-pub(crate) fn tables(desired: &Desired) -> Vec<Table> {
+pub(crate) fn tables(desired: &Desired, zones: &Zones) -> Vec<Table> {
     if desired.bridges.is_empty() {
         return Vec::new();
     }
-    let site = Site::of(desired);
+    let site = Site::of(desired, zones);
     vec![bridge(&site), routed::table(&site)]
 }
 
@@ -49,15 +50,18 @@ struct Site<'a> {
     bridges: BTreeMap<&'a IfName, &'a Bridge>,
     /// NICs on our bridges, by their port.
     nics: BTreeMap<&'a IfName, &'a Nic>,
+    /// Conntrack zones; a bridge without one has no port, so that nothing passes it.
+    zones: &'a Zones,
     desired: &'a Desired,
 }
 
 impl<'a> Site<'a> {
-    fn of(desired: &'a Desired) -> Self {
+    fn of(desired: &'a Desired, zones: &'a Zones) -> Self {
         let bridges: BTreeMap<_, _> = desired.bridges.iter().map(|bridge| (&bridge.name, bridge)).collect();
-        let known = desired.nics.iter().filter(|nic| bridges.contains_key(&nic.bridge));
+        let known =
+            desired.nics.iter().filter(|nic| bridges.contains_key(&nic.bridge) && zones.contains_key(&nic.bridge));
         let nics = known.map(|nic| (&nic.tap, nic)).collect();
-        Self { bridges, nics, desired }
+        Self { bridges, nics, zones, desired }
     }
 
     fn bridges(&self) -> impl Iterator<Item = &'a Bridge> {

@@ -33,7 +33,8 @@ fn bridges(site: &Site<'_>, table: &mut Table) {
 }
 
 fn ports(site: &Site<'_>, table: &mut Table) {
-    let outside = || site.bridges().map(|bridge| row(&[&bridge.outside, &bridge.name]));
+    let zoned = || site.bridges().filter(|bridge| site.zones.contains_key(&bridge.name));
+    let outside = || zoned().map(|bridge| row(&[&bridge.outside, &bridge.name]));
     let nics = || site.nics().map(|nic| row(&[&nic.tap, &nic.bridge]));
     let goto = |outside_to: &str, nics_to: &str| {
         let verdict = |chain: &str| Verdict::Goto(chain.to_owned());

@@ -68,6 +68,20 @@ pub(crate) fn udp_with(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const ACK: u8 = 0x10;
+
+/// A segment of TCP with the largest window that there is without scaling.
+pub(crate) fn tcp_segment(ports: (u16, u16), flags: u8, numbers: (u32, u32), payload: &[u8]) -> Vec<u8> {
+    let mut packet = ports.0.to_be_bytes().to_vec();
+    packet.extend(ports.1.to_be_bytes());
+    packet.extend(numbers.0.to_be_bytes());
+    packet.extend(numbers.1.to_be_bytes());
+    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend(payload);
+    packet
+}
+
 pub(crate) fn icmp(kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
     let mut packet = vec![kind, code, 0, 0];
     packet.extend(rest);

@@ -164,7 +164,6 @@ pub(crate) fn segment(number: u8, host: bool) -> Bridge {
         segment: Some(segment_of(&format!("br{number}"))),
         name: name(&format!("br{number}")),
         outside: name(&format!("vlan{number}")),
-        zone: u16::from(number),
         mac: mac(0x80 + number),
         host,
     }

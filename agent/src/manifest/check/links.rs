@@ -13,14 +13,6 @@ use crate::manifest::value::Entry;
 use crate::manifest::whole::Whole;
 use crate::manifest::wire::Segment;
 
-/// A conntrack zone is 16 bits: 4 for the trunk and 12 for the tag.
-const MOST_TRUNKS: usize = 16;
-
-/// The conntrack zone of a tag on the trunk of that index: never 0, the host's own, as no tag is 0.
-pub(crate) fn zone(trunk: usize, vlan: u16) -> u16 {
-    u16::try_from(trunk * 4096).unwrap_or(0) + vlan
-}
-
 pub(super) fn check(whole: &Whole, problems: &mut Problems) {
     trunks(whole, problems);
     let doubled = tags(whole, problems);
@@ -45,15 +37,7 @@ fn trunks(whole: &Whole, problems: &mut Problems) {
     // A segment whose trunk is not understood may have meant any of them.
     let sure =
         whole.segments.0.iter().all(|s| s.table.trunk.as_ref().is_some_and(|t| whole.trunks.get(&t.value).is_some()));
-    for (index, trunk) in whole.trunks.0.iter().enumerate() {
-        if index == MOST_TRUNKS {
-            problems
-                .error(
-                    &trunk.place,
-                    format!("`{}` is trunk number {}, and at most {MOST_TRUNKS} fit", trunk.place.key, index + 1),
-                )
-                .help("a conntrack zone has 4 bits for the trunk: leave trunks out that carry no segment");
-        }
+    for trunk in &whole.trunks.0 {
         if sure && !used.contains(&trunk.name) {
             problems
                 .lack(&trunk.place, format!("`{}` carries no segment", trunk.place.key))

@@ -13,8 +13,6 @@ use super::place::Place;
 use super::problem::Problems;
 use super::whole::Whole;
 
-pub(crate) use links::zone;
-
 /// Checks the whole manifest; what is wrong is noted.
 pub(crate) fn check(whole: &Whole, problems: &mut Problems) {
     if whole.makes_nothing() && problems.is_empty() {

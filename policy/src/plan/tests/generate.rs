@@ -29,7 +29,6 @@ fn bridge(number: u8, host: bool) -> Bridge {
         segment: Some(segment_of(&format!("br{number}"))),
         name: name(format!("br{number}")),
         outside: name(format!("vlan{number}")),
-        zone: u16::from(number),
         mac: mac(0x80 + number),
         host,
     }
@@ -99,6 +98,14 @@ pub(super) fn desired() -> impl Strategy<Value = Desired> {
     let nics =
         nics.prop_map(|nics| nics.into_iter().map(|(n, (bridge, kinds, dhcp))| nic(n, bridge, kinds, dhcp)).collect());
     (bridges, nics, vec(allow(), 0..6)).prop_map(|(bridges, nics, allows)| Desired { bridges, nics, allows })
+}
+
+/// Some of a dozen bridges, in any order.
+pub(super) fn bridges() -> impl Strategy<Value = Vec<Bridge>> {
+    let all: Vec<u8> = (20..32).collect();
+    proptest::sample::subsequence(all, 1..=12)
+        .prop_shuffle()
+        .prop_map(|numbers| numbers.into_iter().map(|number| bridge(number, number % 2 == 0)).collect())
 }
 
 /// What somebody may have done to a table that nobody holds.

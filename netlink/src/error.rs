@@ -52,7 +52,7 @@ pub enum Error {
     },
     /// The list changed while it was read, every time it was tried (`NLM_F_DUMP_INTR`).
     #[error("the list of {what} changed during each of {tries} readings; observe again when things are quiet")]
-    Unsettled {
+    Interrupted {
         /// What was listed.
         what: &'static str,
         /// How often it was tried.

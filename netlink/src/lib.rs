@@ -8,12 +8,14 @@
 
 mod apply;
 mod error;
+mod lookup;
 pub mod model;
 mod observe;
 mod plan;
 mod socket;
 mod state;
 mod step;
+mod trunks;
 mod watch;
 
 pub use apply::Writes;

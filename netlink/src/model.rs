@@ -22,6 +22,13 @@ pub const PROTOCOL: u8 = 98;
 /// Metric of a default route unless the manifest gives one.
 pub const DEFAULT_METRIC: u32 = 4242;
 
+/// The alias of our VLAN links on the trunk of that name. It remembers what the manifest calls the link below, so that a trunk
+/// that is renamed is told apart from another trunk.
+#[must_use]
+pub fn trunk_alias(trunk: &IfName) -> String {
+    format!("bulkhead: trunk {trunk}")
+}
+
 /// Everything the manifest wants of links.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Desired {
@@ -128,6 +135,10 @@ pub struct Link {
     pub index: u32,
     /// Its name. The kernel takes any bytes in that of a foreign link; those that are not UTF-8 are replaced (U+FFFD).
     pub name: String,
+    /// Its alternative names (`ip link property add dev NAME altname OTHER`), in the same form.
+    pub altnames: Vec<String>,
+    /// Its alias: of a VLAN link of ours, what [`trunk_alias`] makes of its trunk's name in the manifest.
+    pub alias: Option<String>,
     /// What it is.
     pub kind: Kind,
     /// Link group (`IFLA_GROUP`), 0 unless set.

@@ -1,4 +1,5 @@
-//! Reading what the kernel has: four dumps, and a fifth if a declared port stands on a bridge of ours.
+//! Reading what the kernel has: four dumps, and one for each bridge of ours that a declared port
+//! stands on.
 //!
 //! What is strange about one object, foreign or ours, is said of that object; the others are read all the same.
 
@@ -8,11 +9,11 @@ mod fdb;
 mod link;
 mod route;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
-use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -52,13 +53,13 @@ impl Kernel {
             observed.routes.extend(readable(routes, &mut observed.unread));
         }
 
-        let ports = declared_ports(desired, &observed);
-        if !ports.is_empty() {
+        for (bridge, ports) in declared_ports(desired, &observed) {
             let mut message = NeighbourMessage::default();
             message.header.family = AddressFamily::Bridge;
+            message.attributes.push(NeighbourAttribute::Controller(bridge));
             let request = RouteNetlinkMessage::GetNeighbour(message);
             let entries = self.dump("FDB entries", request, |bytes| fdb::entry(bytes, &ports).transpose()).await?;
-            observed.fdb = readable(entries, &mut observed.unread);
+            observed.fdb.extend(readable(entries, &mut observed.unread));
         }
         Ok(observed)
     }
@@ -69,9 +70,16 @@ fn readable<T>(list: Vec<Result<T, Unread>>, unread: &mut Vec<Unread>) -> Vec<T>
     list.into_iter().filter_map(|object| object.map_err(|why| unread.push(why)).ok()).collect()
 }
 
-/// The declared ports that stand on a bridge of ours, by ifindex.
-fn declared_ports(desired: &Desired, observed: &Observed) -> BTreeSet<u32> {
-    let ours = |index: u32| observed.links.get(index).is_some_and(|bridge| bridge.own().is_some());
-    let links = desired.ports.keys().filter_map(|name| observed.link(name));
-    links.filter(|link| link.master.is_some_and(ours)).map(|link| link.index).collect()
+/// The declared ports that stand on a bridge of ours, by ifindex, each with those of its bridge.
+///
+/// Other bridges are not asked: a guest or a container there may fill their tables.
+fn declared_ports(desired: &Desired, observed: &Observed) -> BTreeMap<u32, BTreeSet<u32>> {
+    let mut bridges: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for link in desired.ports.keys().filter_map(|name| observed.link(name)) {
+        let master = link.master.and_then(|index| observed.links.get(index)).filter(|bridge| bridge.own().is_some());
+        if let Some(bridge) = master {
+            bridges.entry(bridge.index).or_default().insert(link.index);
+        }
+    }
+    bridges
 }

@@ -7,12 +7,17 @@ mod routes;
 mod stale;
 #[cfg(test)]
 mod tests;
+mod trunks;
 mod unread;
 
-use bulkhead_types::{Cause, Notice, Object};
+use std::collections::{BTreeMap, BTreeSet};
 
+use bulkhead_types::{Cause, IfName, Notice, Object};
+
+use crate::lookup::Lookup;
 use crate::model::{Desired, Observed, Segment};
 use crate::step::Step;
+use crate::trunks as trunk;
 
 /// What is missing between links as desired and as observed.
 pub type Plan = bulkhead_types::Plan<Step>;
@@ -20,15 +25,21 @@ pub type Plan = bulkhead_types::Plan<Step>;
 /// Says which writes make the links so. Teardown is the plan towards [`Desired::default`].
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
-    let mut draft = Draft::default();
-    let sites = links::plan(desired, observed, &mut draft);
-    let gone: Vec<u32> = draft.deletes.iter().filter_map(deleted_index).collect();
-    addresses::plan(&sites, observed, &gone, &mut draft);
-    routes::plan(&sites, observed, &gone, &mut draft);
-    ports::plan(desired, &sites, observed, &gone, &mut draft);
-    unread::plan(&sites, observed, &mut draft);
-    stale::group_up(observed, &gone, &mut draft);
-    draft.finish()
+    steps(&Lookup::new(desired, observed))
+}
+
+fn steps(lookup: &Lookup<'_>) -> Plan {
+    let mut phases = Phases::default();
+    let trunks = trunk::find(lookup);
+    trunks::plan(&trunks, lookup, &mut phases);
+    let built = Built::new(links::plan(&trunks, lookup, &mut phases));
+    let gone: BTreeSet<u32> = phases.delete_links.iter().filter_map(deleted_index).collect();
+    addresses::plan(&built, lookup, &gone, &mut phases);
+    routes::plan(&built, lookup, &gone, &mut phases);
+    ports::plan(&built, lookup, &gone, &mut phases);
+    unread::plan(&built, lookup, &mut phases);
+    stale::group_up(lookup, &gone, &mut phases);
+    phases.finish()
 }
 
 fn deleted_index(step: &Step) -> Option<u32> {
@@ -36,7 +47,7 @@ fn deleted_index(step: &Step) -> Option<u32> {
 }
 
 /// A segment whose bridge exists or is about to be made.
-struct Site<'a> {
+struct BuiltSegment<'a> {
     segment: &'a Segment,
     /// The bridge's ifindex, found or chosen.
     bridge: u32,
@@ -44,36 +55,54 @@ struct Site<'a> {
     vlan: Option<u32>,
     /// MTU of all of it, in bytes.
     mtu: u32,
-    /// Whether IPv6 speaks on the bridge.
+    /// Whether IPv6 speaks on the bridge: the host has an address of it here, and the kernel can have one.
     ipv6: bool,
+}
+
+/// All of them, in the manifest's order.
+struct Built<'a> {
+    segments: Vec<BuiltSegment<'a>>,
+    /// Where each is among them, by its bridge.
+    by_bridge: BTreeMap<&'a IfName, usize>,
+}
+
+impl<'a> Built<'a> {
+    fn new(segments: Vec<BuiltSegment<'a>>) -> Self {
+        let by_bridge = segments.iter().enumerate().map(|(at, built)| (&built.segment.bridge, at)).collect();
+        Self { segments, by_bridge }
+    }
+
+    fn by_bridge(&self, name: &IfName) -> Option<&BuiltSegment<'a>> {
+        self.by_bridge.get(name).and_then(|at| self.segments.get(*at))
+    }
 }
 
 /// The steps by phase. Each phase needs only the phases before it, so that all steps of one go out together.
 #[derive(Default)]
-struct Draft {
-    /// Before anything else: a trunk that comes up takes its VLAN links along.
-    hushes: Vec<Step>,
+struct Phases {
+    /// `disable_ipv6` of links that are up: before anything else, since a trunk that comes up takes its VLAN links along.
+    silence: Vec<Step>,
     /// A VLAN cannot be up on a trunk that is down.
-    trunks: Vec<Step>,
+    trunks_up: Vec<Step>,
     /// Before making, since a name, a tag or an address may be free only then.
-    deletes: Vec<Step>,
+    delete_links: Vec<Step>,
     /// Before the addresses, whose last takes the routes along.
-    unroutes: Vec<Step>,
-    unassigns: Vec<Step>,
-    creates: Vec<Step>,
-    downs: Vec<Step>,
-    changes: Vec<Step>,
+    delete_routes: Vec<Step>,
+    delete_addresses: Vec<Step>,
+    create_links: Vec<Step>,
+    links_down: Vec<Step>,
+    change_links: Vec<Step>,
     /// While the links are down: a link that is up with IPv6 speaks at once.
-    ipv6: Vec<Step>,
-    ups: Vec<Step>,
+    set_ipv6: Vec<Step>,
+    links_up: Vec<Step>,
     /// On a link that is up, or IPv6 drops them and no route finds its gateway.
-    addresses: Vec<Step>,
-    routes: Vec<Step>,
+    add_addresses: Vec<Step>,
+    add_routes: Vec<Step>,
     ports: Vec<Step>,
     notices: Vec<Notice>,
 }
 
-impl Draft {
+impl Phases {
     fn notice(&mut self, object: Object, cause: Cause, text: String) {
         self.notices.push(Notice { object, cause, text });
     }
@@ -84,18 +113,18 @@ impl Draft {
 
     fn finish(self) -> Plan {
         let phases = [
-            self.hushes,
-            self.trunks,
-            self.deletes,
-            self.unroutes,
-            self.unassigns,
-            self.creates,
-            self.downs,
-            self.changes,
-            self.ipv6,
-            self.ups,
-            self.addresses,
-            self.routes,
+            self.silence,
+            self.trunks_up,
+            self.delete_links,
+            self.delete_routes,
+            self.delete_addresses,
+            self.create_links,
+            self.links_down,
+            self.change_links,
+            self.set_ipv6,
+            self.links_up,
+            self.add_addresses,
+            self.add_routes,
             self.ports,
         ];
         Plan { steps: phases.into_iter().flatten().collect(), notices: self.notices }

@@ -32,7 +32,7 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// One datagram of a dump is at most 32 KiB (`netlink_dump`).
 const DATAGRAM: usize = 64 << 10;
 /// The longest silence. The kernel answers at once unless somebody holds the RTNL lock: seconds were seen with udev at work.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a dump is read again when the list changed under it.
 const TRIES: u32 = 16;
 /// Where the attributes of an acknowledgement are: behind the error and the header of the request, since `NETLINK_CAP_ACK`
@@ -98,7 +98,7 @@ impl Kernel {
                 return Ok(list);
             }
         }
-        Err(Error::Unsettled { what, tries: TRIES })
+        Err(Error::Interrupted { what, tries: TRIES })
     }
 }
 
@@ -141,6 +141,8 @@ impl Socket {
         socket.bind_auto().map_err(|e| Error::Open("bind", e))?;
         socket.set_ext_ack(true).map_err(|e| Error::Open("NETLINK_EXT_ACK", e))?;
         socket.set_cap_ack(true).map_err(|e| Error::Open("NETLINK_CAP_ACK", e))?;
+        // Without it the kernel takes no heed of the bridge that an FDB dump is asked for.
+        socket.set_netlink_get_strict_chk(true).map_err(|e| Error::Open("NETLINK_GET_STRICT_CHK", e))?;
         set_receive_buffer(socket, RECEIVE_BUFFER)?;
         Ok(Self { inner: Inner(inner), sequence: 0, buffer: Vec::with_capacity(DATAGRAM) })
     }
@@ -155,7 +157,7 @@ impl Socket {
         let mut missing = acks.len();
         while missing > 0 {
             self.receive("a write").await?;
-            for reply in Replies(&self.buffer) {
+            for reply in Messages(&self.buffer) {
                 let reply = reply.map_err(|e| Error::Decode { what: "acknowledgements", text: e.to_string() })?;
                 let index = reply.sequence_number().wrapping_sub(first) as usize;
                 if let Some(slot @ None) = acks.get_mut(index)
@@ -183,7 +185,7 @@ impl Socket {
         let (mut list, mut whole) = (Vec::new(), true);
         loop {
             self.receive(what).await?;
-            for reply in Replies(&self.buffer) {
+            for reply in Messages(&self.buffer) {
                 let reply = reply.map_err(undecodable)?;
                 if reply.sequence_number() != self.sequence {
                     continue;
@@ -215,8 +217,8 @@ impl Socket {
     }
 
     async fn send(&self, datagram: &[u8]) -> Result<(), Error> {
-        let sent = timeout(PATIENCE, self.inner.0.send(datagram)).await;
-        sent.map_err(|_| Error::Timeout { what: "a send", waited: PATIENCE })?.map_err(Error::Send)?;
+        let sent = timeout(TIMEOUT, self.inner.0.send(datagram)).await;
+        sent.map_err(|_| Error::Timeout { what: "a send", waited: TIMEOUT })?.map_err(Error::Send)?;
         Ok(())
     }
 
@@ -224,8 +226,8 @@ impl Socket {
     async fn receive(&mut self, what: &'static str) -> Result<(), Error> {
         loop {
             self.buffer.clear();
-            let received = timeout(PATIENCE, self.inner.0.recv_from(&mut self.buffer)).await;
-            match received.map_err(|_| Error::Timeout { what, waited: PATIENCE })? {
+            let received = timeout(TIMEOUT, self.inner.0.recv_from(&mut self.buffer)).await;
+            match received.map_err(|_| Error::Timeout { what, waited: TIMEOUT })? {
                 // Only the kernel has port 0; a datagram of another process is no answer.
                 Ok(from) if from.port_number() == 0 => return Ok(()),
                 Ok(_) => {}
@@ -248,9 +250,9 @@ pub(crate) fn set_receive_buffer(socket: &netlink_sys::Socket, bytes: usize) -> 
 }
 
 /// The messages of one datagram.
-pub(crate) struct Replies<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Messages<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Iterator for Replies<'a> {
+impl<'a> Iterator for Messages<'a> {
     type Item = Result<NetlinkBuffer<&'a [u8]>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -320,9 +322,9 @@ mod tests {
         let mut bytes = reply(NLMSG_DONE, 0, &[0; 5]);
         bytes.resize(24, 0);
         bytes.extend(reply(NLMSG_DONE, 0, &[0; 4]));
-        assert_eq!(Replies(&bytes).filter(Result::is_ok).count(), 2);
+        assert_eq!(Messages(&bytes).filter(Result::is_ok).count(), 2);
         bytes.truncate(40);
-        let kinds: Vec<bool> = Replies(&bytes).map(|r| r.is_ok()).collect();
+        let kinds: Vec<bool> = Messages(&bytes).map(|r| r.is_ok()).collect();
         assert_eq!(kinds, [true, false]);
     }
 }

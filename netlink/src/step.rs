@@ -51,8 +51,8 @@ impl fmt::Display for SegmentBridge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
-    /// Set a declared trunk up: the only thing done to it.
-    TrunkUp { trunk: IfName, index: u32 },
+    /// Set a declared trunk up: the only thing done to it. `link` is what it is called now.
+    TrunkUp { trunk: IfName, link: String, index: u32 },
     /// Delete a VLAN link or a bridge of ours. `by_group`: it may go together with its neighbours in the plan, because
     /// nothing foreign is in the group that they are moved to.
     DeleteLink { bridge: SegmentBridge, link: IfName, index: u32, is_bridge: bool, by_group: bool },
@@ -62,12 +62,12 @@ pub enum Step {
     DeleteRoute { bridge: SegmentBridge, route: Route },
     /// Make a bridge, down.
     CreateBridge { bridge: SegmentBridge, index: u32, mac: Mac, mtu: u32 },
-    /// Make a VLAN link as a port of its bridge, down.
+    /// Make a VLAN link as a port of its bridge, down. `trunk` is what the trunk is called now.
     CreateVlan {
         bridge: SegmentBridge,
         link: IfName,
         index: u32,
-        trunk: IfName,
+        trunk: String,
         parent: u32,
         vlan: VlanId,
         master: u32,
@@ -105,6 +105,8 @@ pub enum Change {
     Mac(Mac),
     /// The bridge it is a port of, by ifindex; none for a bridge.
     Master(Option<u32>),
+    /// What a VLAN link remembers its trunk by.
+    Alias(String),
     /// Spanning tree, multicast snooping, VLAN filtering and forwarding of link-local groups, all off.
     BridgeOptions {
         /// Whether VLAN filtering has to be switched off; a kernel without it would refuse to be asked.
@@ -132,13 +134,22 @@ impl bulkhead_types::Step for Step {
             | Self::AddFdb { bridge, .. } => bridge.object(),
         }
     }
+
+    /// The host's own addresses and routes, and IPv6 for them: guests and their ports do without. What is deleted was no longer
+    /// to be there, and an address that stays would let the host speak.
+    fn required(&self) -> bool {
+        !matches!(
+            self,
+            Self::AddAddress { .. } | Self::AddRoute { .. } | Self::DeleteRoute { .. } | Self::SetIpv6 { on: true, .. }
+        )
+    }
 }
 
 /// In the words of iproute2, so that a reader can say the same by hand.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TrunkUp { trunk, .. } => write!(f, "ip link set {trunk} up"),
+            Self::TrunkUp { link, .. } => write!(f, "ip link set {link} up"),
             Self::DeleteLink { link, .. } => write!(f, "ip link delete {link}"),
             Self::DeleteAddress { link, address, .. } => write!(f, "ip address delete {address} dev {link}"),
             Self::DeleteRoute { route, .. } => write_route(f, route),
@@ -183,6 +194,7 @@ impl fmt::Display for Change {
             Self::Mac(mac) => write!(f, "address {mac}"),
             Self::Master(Some(index)) => write!(f, "master if{index}"),
             Self::Master(None) => f.write_str("nomaster"),
+            Self::Alias(alias) => write!(f, "alias '{alias}'"),
             Self::BridgeOptions { vlan_filtering } => {
                 f.write_str("type bridge mcast_snooping 0 stp_state 0 group_fwd_mask 0")?;
                 if *vlan_filtering { f.write_str(" vlan_filtering 0") } else { Ok(()) }

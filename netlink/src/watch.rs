@@ -10,7 +10,7 @@ use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_R
 
 use crate::error::Error;
 use crate::model::PROTOCOL;
-use crate::socket::{Replies, set_receive_buffer};
+use crate::socket::{Messages, set_receive_buffer};
 
 /// `RTNLGRP_*` (`include/uapi/linux/rtnetlink.h`): LINK, NEIGH (of the FDB too), IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR,
 /// IPV6_ROUTE, IPV6_IFINFO (`disable_ipv6` of a link that is up).
@@ -96,7 +96,7 @@ fn drain(mut receive: impl FnMut() -> io::Result<()>) -> io::Result<()> {
 
 /// Whether an event of the datagram may matter; one that cannot be read may.
 fn datagram_matters(bytes: &[u8]) -> bool {
-    Replies(bytes).any(|event| event.as_ref().map_or(true, matters))
+    Messages(bytes).any(|event| event.as_ref().map_or(true, matters))
 }
 
 /// Leaves out what comes all the time and is never looked at: resolved neighbours, learned FDB entries, other routes.

@@ -54,6 +54,11 @@ pub trait Step: fmt::Display + Serialize {
     fn needs(&self) -> Option<Object> {
         None
     }
+
+    /// Whether the later writes of its object need it.
+    fn required(&self) -> bool {
+        true
+    }
 }
 
 /// The writes that are missing between desired and observed, and what no write mends: what each room's `plan` returns.
@@ -138,7 +143,7 @@ impl<S: Step> Report<S> {
             Outcome::Failed(_) => Some(format!("`{step}` failed")),
             Outcome::Skipped(why) => Some(why.clone()),
         };
-        if let Some(why) = why {
+        if let Some(why) = why.filter(|_| step.required()) {
             self.stopped.entry(step.object()).or_insert(why);
         }
         self.steps.push((step, outcome));

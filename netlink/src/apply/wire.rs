@@ -101,6 +101,7 @@ fn change_link(index: u32, changes: &[Change]) -> LinkMessage {
             Change::Mtu(mtu) => message.mtu(*mtu),
             Change::Mac(mac) => message.address(mac.octets().to_vec()),
             Change::Master(index) => message.controller(index.unwrap_or(0)),
+            Change::Alias(alias) => message.alias(alias.as_str()),
             Change::BridgeOptions { .. } => message,
         };
     }

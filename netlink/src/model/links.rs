@@ -13,6 +13,8 @@ pub struct Links {
     by_index: BTreeMap<u32, Link>,
     /// Names of foreign links that are not UTF-8 may fall together here: no name of a manifest is among them.
     by_name: BTreeMap<String, u32>,
+    /// Alternative names; the kernel lets nothing have one that is a name or an alternative name of another link.
+    by_altname: BTreeMap<String, u32>,
 }
 
 impl Links {
@@ -26,6 +28,12 @@ impl Links {
     #[must_use]
     pub fn named(&self, name: &IfName) -> Option<&Link> {
         self.by_name.get(name.as_str()).and_then(|index| self.by_index.get(index))
+    }
+
+    /// The link of that alternative name.
+    #[must_use]
+    pub fn altnamed(&self, name: &IfName) -> Option<&Link> {
+        self.by_altname.get(name.as_str()).and_then(|index| self.by_index.get(index))
     }
 
     /// All of them, by ifindex.
@@ -43,15 +51,21 @@ impl Links {
     pub fn insert(&mut self, link: Link) {
         self.remove(link.index);
         self.by_name.insert(link.name.clone(), link.index);
+        self.by_altname.extend(link.altnames.iter().map(|name| (name.clone(), link.index)));
         self.by_index.insert(link.index, link);
     }
 
     /// Takes a link away.
     pub fn remove(&mut self, index: u32) -> Option<Link> {
         let link = self.by_index.remove(&index)?;
-        if self.by_name.get(&link.name) == Some(&index) {
-            self.by_name.remove(&link.name);
-        }
+        // Another link may have the name by now, or its bytes may read the same.
+        let forget = |names: &mut BTreeMap<String, u32>, name: &String| {
+            if names.get(name) == Some(&index) {
+                names.remove(name);
+            }
+        };
+        forget(&mut self.by_name, &link.name);
+        link.altnames.iter().for_each(|name| forget(&mut self.by_altname, name));
         Some(link)
     }
 
@@ -86,11 +100,14 @@ mod tests {
 
     #[test]
     fn a_link_that_is_replaced_or_taken_away_is_not_found_by_its_name_any_more() {
-        let mut links = Links::from_iter([link(2, "eth0"), link(3, "eth1")]);
+        let altnames = vec!["enp3s0".to_owned()];
+        let mut links = Links::from_iter([link(2, "eth0"), Link { altnames, ..link(3, "eth1") }]);
         let named = |links: &Links, name: &str| links.named(&name.parse().unwrap()).map(|link| link.index);
         assert_eq!((named(&links, "eth1"), links.highest()), (Some(3), Some(3)));
+        let altnamed = |links: &Links| links.altnamed(&"enp3s0".parse().unwrap()).map(|link| link.index);
+        assert_eq!(altnamed(&links), Some(3));
         links.insert(link(3, "lan0"));
-        assert_eq!((named(&links, "eth1"), named(&links, "lan0")), (None, Some(3)));
+        assert_eq!((named(&links, "eth1"), named(&links, "lan0"), altnamed(&links)), (None, Some(3), None));
         links.remove(3);
         assert_eq!((named(&links, "lan0"), links.values().count()), (None, 1));
     }

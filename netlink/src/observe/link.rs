@@ -15,9 +15,12 @@ const MTU: u16 = 4;
 const PARENT: u16 = 5;
 const MASTER: u16 = 10;
 const LINK_INFO: u16 = 18;
+const ALIAS: u16 = 20;
 const AF_SPEC: u16 = 26;
 const GROUP: u16 = 27;
 const PARENT_NETNS: u16 = 37;
+const PROPERTIES: u16 = 52;
+const ALTNAME: u16 = 53;
 /// `IFLA_INFO_*`, within `IFLA_LINKINFO`.
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
@@ -57,6 +60,8 @@ pub(super) fn link(bytes: &[u8]) -> Result<Link, Unread> {
     let mut link = Link {
         index: header.index,
         name: attributes.get(NAME).map(text).unwrap_or_default(),
+        altnames: attributes.nested(PROPERTIES).all(ALTNAME).map(text).collect(),
+        alias: attributes.get(ALIAS).map(text),
         up: header.flags.contains(LinkFlags::Up),
         ..Link::default()
     };
@@ -162,8 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn alternative_names_and_the_alias_are_read_and_may_be_anything() {
+        let names = bytes(&[(ALTNAME, b"enp3s0\0"), (ALTNAME, b"odd\xff\0"), (999, b"x")]);
+        let found = read(&[(NAME, b"eth0\0"), (0x8000 | PROPERTIES, &names), (ALIAS, b"bulkhead: trunk eth0\xff")]);
+        assert_eq!(found.altnames, ["enp3s0", "odd\u{fffd}"]);
+        assert_eq!((found.alias.as_deref(), found.unread), (Some("bulkhead: trunk eth0\u{fffd}"), None));
+    }
+
+    #[test]
     fn an_attribute_that_nobody_needs_may_be_anything() {
-        for (kind, value) in [(20, &b"\xff\xff"[..]), (52, &[9, 0, 53, 0, 0xff]), (999, &[]), (7, &[1])] {
+        for (kind, value) in [(ALIAS, &b"\xff\xff"[..]), (PROPERTIES, &[9, 0, 53, 0, 0xff]), (999, &[]), (7, &[1])] {
             let found = read(&[(NAME, b"eth0\0"), (kind, value)]);
             assert_eq!((found.name.as_str(), found.unread), ("eth0", None), "{kind}");
         }

@@ -5,18 +5,20 @@ use std::collections::BTreeSet;
 use bulkhead_types::{Cause, IfName};
 use ipnet::IpNet;
 
-use super::{Draft, Site};
-use crate::model::{Address, Observed, PROTOCOL};
+use super::links::IPV6_MIN_MTU;
+use super::{Built, BuiltSegment, Phases};
+use crate::lookup::Lookup;
+use crate::model::{Address, PROTOCOL};
 use crate::step::{SegmentBridge, Step};
 
-pub(super) fn plan(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut Draft) {
-    for site in sites {
-        bridge(site, observed, draft);
-        if let Some(vlan) = site.vlan {
-            port(site, vlan, observed, draft);
+pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
+    for segment in &built.segments {
+        bridge(segment, lookup, phases);
+        if let Some(vlan) = segment.vlan {
+            port(segment, vlan, lookup, phases);
         }
     }
-    elsewhere(sites, observed, gone, draft);
+    on_other_links(built, lookup, gone, phases);
 }
 
 /// An address that the segment's bridge has and should not have.
@@ -29,74 +31,83 @@ enum Unwanted {
     Leave,
 }
 
-fn judge(site: &Site<'_>, address: &Address) -> Unwanted {
-    if address.address.addr().is_ipv6() && !site.ipv6 {
+fn judge(built: &BuiltSegment<'_>, address: &Address) -> Unwanted {
+    if address.address.addr().is_ipv6() && !built.ipv6 {
         Unwanted::Vanishes
-    } else if address.protocol == PROTOCOL || site.segment.host.is_none() {
+    } else if address.protocol == PROTOCOL || built.segment.host.is_none() {
         Unwanted::Delete
     } else {
         Unwanted::Leave
     }
 }
 
-fn bridge(site: &Site<'_>, observed: &Observed, draft: &mut Draft) {
-    let wanted: &[IpNet] = site.segment.host.as_ref().map_or(&[], |host| &host.addresses);
-    let name = &site.segment.bridge;
+fn bridge(built: &BuiltSegment<'_>, lookup: &Lookup<'_>, phases: &mut Phases) {
+    let (segment, name) = (built.segment, &built.segment.bridge);
+    let declared: &[IpNet] = segment.host.as_ref().map_or(&[], |host| &host.addresses);
     let mut goes = Vec::new();
-    for address in on(observed, site.bridge) {
-        if wanted.contains(&address.address) {
+    for address in lookup.addresses_on(built.bridge) {
+        if declared.contains(&address.address) {
             if address.duplicate {
-                draft.segment_notice(site.segment, Cause::Held, duplicate(name, address));
+                phases.segment_notice(segment, Cause::Held, duplicate(name, address));
             }
             continue;
         }
-        match judge(site, address) {
+        match judge(built, address) {
             Unwanted::Vanishes => {}
             Unwanted::Delete => {
                 if address.protocol != PROTOCOL {
-                    draft.segment_notice(site.segment, Cause::Foreign, removed(name, address));
+                    phases.segment_notice(segment, Cause::Foreign, removed(name, address));
                 }
                 goes.push(address);
             }
             // Every link with IPv6 has a link-local address; neighbour discovery needs it.
             Unwanted::Leave if link_local(&address.address) => {}
-            Unwanted::Leave => draft.segment_notice(site.segment, Cause::Foreign, left(name, address)),
+            Unwanted::Leave => phases.segment_notice(segment, Cause::Foreign, left(name, address)),
         }
     }
-    let lost = delete(&site.segment.into(), name.as_str(), &goes, observed, draft);
-    let has = |address: &IpNet| !lost.contains(address) && on(observed, site.bridge).any(|a| a.address == *address);
-    for address in wanted.iter().filter(|address| !has(address)) {
-        draft.addresses.push(Step::AddAddress { bridge: site.segment.into(), index: site.bridge, address: *address });
+    let lost = delete(&segment.into(), name.as_str(), &goes, lookup, phases);
+    let there: BTreeSet<IpNet> = lookup.addresses_on(built.bridge).map(|address| address.address).collect();
+    for address in declared.iter().filter(|address| lost.contains(*address) || !there.contains(*address)) {
+        if address.addr().is_ipv6() && !built.ipv6 {
+            phases.segment_notice(segment, Cause::Unsupported, no_ipv6(name, *address, built.mtu));
+        } else {
+            phases.add_addresses.push(Step::AddAddress {
+                bridge: segment.into(),
+                index: built.bridge,
+                address: *address,
+            });
+        }
     }
 }
 
-/// The VLAN link is only a port: whatever address it has came from elsewhere.
-fn port(site: &Site<'_>, vlan: u32, observed: &Observed, draft: &mut Draft) {
-    let link = &site.segment.vlan_link;
+/// The VLAN link is only a port: whatever address it has, somebody else gave it.
+fn port(built: &BuiltSegment<'_>, vlan: u32, lookup: &Lookup<'_>, phases: &mut Phases) {
+    let (segment, link) = (built.segment, &built.segment.vlan_link);
     let mut goes = Vec::new();
-    for address in on(observed, vlan).filter(|address| address.address.addr().is_ipv4()) {
-        match judge(site, address) {
-            Unwanted::Leave => draft.segment_notice(site.segment, Cause::Foreign, left(link, address)),
+    for address in lookup.addresses_on(vlan).filter(|address| address.address.addr().is_ipv4()) {
+        match judge(built, address) {
+            Unwanted::Leave => phases.segment_notice(segment, Cause::Foreign, left(link, address)),
             Unwanted::Vanishes => {}
             Unwanted::Delete => {
                 if address.protocol != PROTOCOL {
-                    draft.segment_notice(site.segment, Cause::Foreign, removed(link, address));
+                    phases.segment_notice(segment, Cause::Foreign, removed(link, address));
                 }
                 goes.push(address);
             }
         }
     }
-    delete(&site.segment.into(), link.as_str(), &goes, observed, draft);
+    delete(&segment.into(), link.as_str(), &goes, lookup, phases);
 }
 
-/// Addresses with our protocol number on links that are no segment's.
-fn elsewhere(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut Draft) {
-    let planned = |index: u32| sites.iter().any(|site| site.bridge == index || site.vlan == Some(index));
-    let links = observed.links.values().filter(|link| !planned(link.index) && !gone.contains(&link.index));
-    for link in links {
-        let ours: Vec<&Address> = on(observed, link.index).filter(|address| address.protocol == PROTOCOL).collect();
+/// Deletes addresses with our protocol number from links that are no segment's.
+fn on_other_links(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
+    let segments = built.segments.iter();
+    let planned: BTreeSet<u32> = segments.flat_map(|built| [Some(built.bridge), built.vlan]).flatten().collect();
+    for link in lookup.links().filter(|link| !planned.contains(&link.index) && !gone.contains(&link.index)) {
+        let ours: Vec<&Address> =
+            lookup.addresses_on(link.index).filter(|address| address.protocol == PROTOCOL).collect();
         if let Ok(name) = link.name.parse::<IfName>() {
-            delete(&SegmentBridge::left(name), &link.name, &ours, observed, draft);
+            delete(&SegmentBridge::left(name), &link.name, &ours, lookup, phases);
         }
     }
 }
@@ -108,8 +119,8 @@ fn delete(
     bridge: &SegmentBridge,
     link: &str,
     goes: &[&Address],
-    observed: &Observed,
-    draft: &mut Draft,
+    lookup: &Lookup<'_>,
+    phases: &mut Phases,
 ) -> BTreeSet<IpNet> {
     let Ok(link) = link.parse::<IfName>() else { return BTreeSet::new() };
     let (mut secondary, mut primary, mut back) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -122,9 +133,9 @@ fn delete(
             let leaves = goes.iter().any(|a| a.address == other.address);
             other.secondary && !leaves && other.address.trunc() == address.address.trunc()
         };
-        let followers: Vec<&Address> = on(observed, address.index).filter(follows).collect();
+        let followers: Vec<&Address> = lookup.addresses_on(address.index).filter(follows).collect();
         if let Some(foreign) = followers.iter().find(|other| other.protocol != PROTOCOL) {
-            draft.notice(bridge.object(), Cause::Held, held(&link, address, foreign));
+            phases.notice(bridge.object(), Cause::Held, held(&link, address, foreign));
             continue;
         }
         back.extend(followers.iter().map(|other| other.address));
@@ -133,17 +144,27 @@ fn delete(
     let index = goes.first().map_or(0, |address| address.index);
     secondary.extend(&back);
     for address in secondary.into_iter().chain(primary) {
-        draft.unassigns.push(Step::DeleteAddress { bridge: bridge.clone(), link: link.clone(), index, address });
+        phases.delete_addresses.push(Step::DeleteAddress {
+            bridge: bridge.clone(),
+            link: link.clone(),
+            index,
+            address,
+        });
     }
     back
 }
 
-fn on(observed: &Observed, index: u32) -> impl Iterator<Item = &Address> {
-    observed.addresses.iter().filter(move |address| address.index == index)
-}
-
 fn link_local(address: &IpNet) -> bool {
     matches!(address, IpNet::V6(net) if net.addr().is_unicast_link_local())
+}
+
+fn no_ipv6(name: &IfName, address: IpNet, mtu: u32) -> String {
+    let why = if mtu < IPV6_MIN_MTU {
+        format!("a link whose MTU is below {IPV6_MIN_MTU} has no IPv6, and its MTU is {mtu}")
+    } else {
+        "this kernel has no IPv6 (was it started with `ipv6.disable=1`?)".to_owned()
+    };
+    format!("{address} on {name} cannot be added: {why}")
 }
 
 fn duplicate(name: &IfName, address: &Address) -> String {

@@ -1,86 +1,108 @@
 //! Default routes through segments where the host speaks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bulkhead_types::{Cause, IfName};
-use ipnet::IpNet;
 use netlink_packet_route::route::RouteHeader;
 
-use super::{Draft, Site};
-use crate::model::{Observed, PROTOCOL, Route};
+use super::{Built, BuiltSegment, Phases};
+use crate::lookup::Lookup;
+use crate::model::{PROTOCOL, Route};
 use crate::step::{SegmentBridge, Step};
 
 /// What the kernel makes of metric 0 in IPv6 (`IP6_RT_PRIO_USER`).
 const IPV6_METRIC: u32 = 1024;
 
-pub(super) fn plan(sites: &[Site<'_>], observed: &Observed, gone: &[u32], draft: &mut Draft) {
-    let mut wanted: BTreeMap<(bool, u32), (&Site<'_>, IpAddr)> = BTreeMap::new();
-    for site in sites {
-        let Some(host) = &site.segment.host else { continue };
-        for gateway in &host.gateways {
-            let key = (gateway.is_ipv6(), metric(*gateway, host.metric));
-            if let Some((first, other)) = wanted.get(&key) {
-                let text = twice(&site.segment.bridge, *gateway, &first.segment.bridge, *other, key.1);
-                draft.segment_notice(site.segment, Cause::Clash, text);
-            } else {
-                wanted.insert(key, (site, *gateway));
-            }
-        }
-    }
-    let hushed = hushed(observed, draft);
+/// A default route: the kernel has one for each family (whether it is IPv6) and metric.
+type Key = (bool, u32);
+/// The default routes that there are to be.
+type Wanted<'a, 'b> = BTreeMap<Key, (&'b BuiltSegment<'a>, IpAddr)>;
+
+pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
+    let wanted = wanted(built, phases);
+    let silenced = silenced(lookup, phases);
     // The kernel deletes the routes of a link with it, and those of IPv6 with that.
     let stays = |route: &&Route| {
         let v6 = route.destination.addr().is_ipv6();
-        route.index.is_none_or(|index| !(gone.contains(&index) || v6 && hushed.contains(&index)))
+        route.index.is_none_or(|index| !(gone.contains(&index) || v6 && silenced.contains(&index)))
     };
-    for route in observed.routes.iter().filter(stays) {
-        let serves = wanted.get(&key(route)).is_some_and(|(site, gateway)| is(route, site, *gateway));
-        if let Some(link) = own(route, observed).filter(|_| !serves) {
-            let site = sites.iter().find(|site| site.segment.bridge == link);
-            let bridge = site.map_or_else(|| SegmentBridge::left(link), |site| site.segment.into());
-            draft.unroutes.push(Step::DeleteRoute { bridge, route: route.clone() });
+    let mut rivals: BTreeMap<Key, Vec<&Route>> = BTreeMap::new();
+    for route in lookup.routes().filter(stays) {
+        if is_default(route) {
+            rivals.entry(key(route)).or_default().push(route);
+        }
+        let serves = wanted.get(&key(route)).is_some_and(|(segment, gateway)| is(route, segment, *gateway));
+        if let Some(link) = own(route, lookup).filter(|_| !serves) {
+            let bridge = built.by_bridge(&link).map_or_else(|| SegmentBridge::left(link), |built| built.segment.into());
+            phases.delete_routes.push(Step::DeleteRoute { bridge, route: route.clone() });
         }
     }
-    for ((_, metric), (site, gateway)) in &wanted {
-        let rivals = || observed.routes.iter().filter(|route| is_default(route) && stays(route));
-        let mut same = rivals().filter(|route| key(route) == (gateway.is_ipv6(), *metric));
-        let bridge = &site.segment.bridge;
-        if same.clone().any(|route| is(route, site, *gateway)) && !flushed(site, *gateway, observed, draft) {
+    let flushed = flushed(built, lookup, phases);
+    for ((v6, metric), (built, gateway)) in wanted {
+        let same = || rivals.get(&(v6, metric)).into_iter().flatten();
+        if same().any(|route| is(route, built, gateway)) && (v6 || !flushed.contains(&built.bridge)) {
             continue;
         }
-        let foreign = same.find(|route| own(route, observed).is_none() && !is(route, site, *gateway));
+        let foreign = same().find(|route| own(route, lookup).is_none() && !is(route, built, gateway));
         if let Some(foreign) = foreign {
-            draft.segment_notice(site.segment, Cause::Clash, clash(bridge, *gateway, foreign, observed));
+            // No clash of the segment: guests need no route of the host's.
+            phases.segment_notice(built.segment, Cause::Held, clash(&built.segment.bridge, gateway, foreign, lookup));
             continue;
         }
-        let (bridge, gateway, metric) = (site.segment.into(), *gateway, *metric);
-        draft.routes.push(Step::AddRoute { bridge, index: site.bridge, gateway, metric });
+        let (bridge, index) = (built.segment.into(), built.bridge);
+        phases.add_routes.push(Step::AddRoute { bridge, index, gateway, metric });
     }
+}
+
+/// The default routes of the manifest; names those that the kernel can never have.
+fn wanted<'a, 'b>(built: &'b Built<'a>, phases: &mut Phases) -> Wanted<'a, 'b> {
+    let mut wanted: Wanted<'_, '_> = BTreeMap::new();
+    for built in &built.segments {
+        let Some(host) = &built.segment.host else { continue };
+        for gateway in &host.gateways {
+            if gateway.is_ipv6() && !built.ipv6 {
+                phases.segment_notice(built.segment, Cause::Held, no_ipv6(built, *gateway));
+                continue;
+            }
+            let key = (gateway.is_ipv6(), metric(*gateway, host.metric));
+            if let Some((first, other)) = wanted.get(&key) {
+                let text = twice(&built.segment.bridge, *gateway, &first.segment.bridge, *other, key.1);
+                phases.segment_notice(built.segment, Cause::Held, text);
+            } else {
+                wanted.insert(key, (built, *gateway));
+            }
+        }
+    }
+    wanted
 }
 
 /// The links on which IPv6 is about to be silenced.
-fn hushed(observed: &Observed, draft: &Draft) -> Vec<u32> {
+fn silenced(lookup: &Lookup<'_>, phases: &Phases) -> BTreeSet<u32> {
     let index =
-        |step: &Step| if let Step::SetIpv6 { link, .. } = step { observed.link(link).map(|l| l.index) } else { None };
-    draft.hushes.iter().filter_map(index).collect()
+        |step: &Step| if let Step::SetIpv6 { link, .. } = step { lookup.named(link).map(|l| l.index) } else { None };
+    phases.silence.iter().filter_map(index).collect()
 }
 
-/// Whether the kernel drops the routes of the bridge before they are looked for: it does so with the last IPv4 address.
-fn flushed(site: &Site<'_>, gateway: IpAddr, observed: &Observed, draft: &Draft) -> bool {
-    let goes = |wanted: IpNet| {
-        let deletes = |step: &Step| matches!(step, Step::DeleteAddress { index, address, .. } if *index == site.bridge && *address == wanted);
-        draft.unassigns.iter().any(deletes)
+/// The bridges whose last IPv4 address is about to go: the kernel drops their IPv4 routes with it.
+fn flushed(built: &Built<'_>, lookup: &Lookup<'_>, phases: &Phases) -> BTreeSet<u32> {
+    let deleted = |step: &Step| match step {
+        Step::DeleteAddress { index, address, .. } => Some((*index, *address)),
+        _ => None,
     };
-    let on = || observed.addresses.iter().filter(|a| a.index == site.bridge && a.address.addr().is_ipv4());
-    gateway.is_ipv4() && on().next().is_some() && on().all(|a| goes(a.address))
+    let goes: BTreeSet<_> = phases.delete_addresses.iter().filter_map(deleted).collect();
+    let flushed = |index: &u32| {
+        let mut on = lookup.addresses_on(*index).filter(|address| address.address.addr().is_ipv4()).peekable();
+        on.peek().is_some() && on.all(|address| goes.contains(&(*index, address.address)))
+    };
+    built.segments.iter().map(|built| built.bridge).filter(flushed).collect()
 }
 
 fn metric(gateway: IpAddr, wanted: u32) -> u32 {
     if gateway.is_ipv6() && wanted == 0 { IPV6_METRIC } else { wanted }
 }
 
-fn key(route: &Route) -> (bool, u32) {
+fn key(route: &Route) -> Key {
     (route.destination.addr().is_ipv6(), route.metric)
 }
 
@@ -88,14 +110,22 @@ fn is_default(route: &Route) -> bool {
     route.destination.prefix_len() == 0 && route.table == u32::from(RouteHeader::RT_TABLE_MAIN)
 }
 
-fn is(route: &Route, site: &Site<'_>, gateway: IpAddr) -> bool {
-    is_default(route) && route.gateway == Some(gateway) && route.index == Some(site.bridge)
+fn is(route: &Route, built: &BuiltSegment<'_>, gateway: IpAddr) -> bool {
+    is_default(route) && route.gateway == Some(gateway) && route.index == Some(built.bridge)
 }
 
 /// The ownership predicate: the link of the route if Bulkhead made it, by its protocol and by leading through one link.
-fn own(route: &Route, observed: &Observed) -> Option<IfName> {
-    let link = route.index.filter(|_| route.protocol == PROTOCOL).and_then(|index| observed.links.get(index));
+fn own(route: &Route, lookup: &Lookup<'_>) -> Option<IfName> {
+    let link = route.index.filter(|_| route.protocol == PROTOCOL).and_then(|index| lookup.link(index));
     link.and_then(|link| link.name.parse().ok())
+}
+
+fn no_ipv6(built: &BuiltSegment<'_>, gateway: IpAddr) -> String {
+    let bridge = &built.segment.bridge;
+    format!(
+        "the default route via {gateway} ({bridge}) cannot be added: the host has no IPv6 on this segment; give it an IPv6 \
+         address in `host`, or take the gateway out"
+    )
 }
 
 fn twice(bridge: &IfName, gateway: IpAddr, first: &IfName, other: IpAddr, metric: u32) -> String {
@@ -105,9 +135,9 @@ fn twice(bridge: &IfName, gateway: IpAddr, first: &IfName, other: IpAddr, metric
     )
 }
 
-fn clash(bridge: &IfName, gateway: IpAddr, foreign: &Route, observed: &Observed) -> String {
+fn clash(bridge: &IfName, gateway: IpAddr, foreign: &Route, lookup: &Lookup<'_>) -> String {
     let via = foreign.gateway.map(|ip| format!(" via {ip}")).unwrap_or_default();
-    let dev = foreign.index.and_then(|index| observed.links.get(index)).map(|link| format!(" dev {}", link.name));
+    let dev = foreign.index.and_then(|index| lookup.link(index)).map(|link| format!(" dev {}", link.name));
     let (dev, metric, protocol) = (dev.unwrap_or_default(), foreign.metric, foreign.protocol);
     format!(
         "the default route via {gateway} ({bridge}) cannot be added: a foreign one{via}{dev} (protocol {protocol}) has the same \

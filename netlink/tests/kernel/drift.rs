@@ -17,7 +17,7 @@ fn drift_of_every_kind_is_set_back_in_one_round() {
     within(|| async {
         trunk();
         let mut world = World::open();
-        world.settle(&seed()).await;
+        world.converge(&seed()).await;
         for line in [
             "ip link delete vlan20",
             "ip link delete br20",
@@ -54,17 +54,17 @@ fn drift_of_every_kind_is_set_back_in_one_round() {
             assert!(!plan.is_empty(), "{line}");
             println!("{line}");
             plan.steps.iter().for_each(|step| println!("    {step}"));
-            world.settle(&seed()).await;
+            world.converge(&seed()).await;
         }
         // Not by iproute2, which on Debian 12 gives no address a protocol.
         let more = manifest([visible(20, &["10.0.0.1/24", "10.0.0.9/24"], &[]), hidden(30)]);
         let plan = world.plan(&more).await;
         world.apply(&plan).await;
-        world.settle(&seed()).await;
+        world.converge(&seed()).await;
         assert!(!run("ip -o address show br20").contains("10.0.0.9"));
         for (key, value) in [("br30", "0"), ("vlan20", "0"), ("br20", "1")] {
             sysctl(&format!("ipv6/conf/{key}/disable_ipv6"), value);
-            world.settle(&seed()).await;
+            world.converge(&seed()).await;
         }
     });
 }
@@ -74,10 +74,10 @@ fn a_vlan_link_of_ours_with_another_tag_is_made_anew() {
     within(|| async {
         trunk();
         let mut world = World::open();
-        world.settle(&seed()).await;
+        world.converge(&seed()).await;
         run("ip link delete vlan20");
         run("ip link add link eth0 name vlan20 group 25192 type vlan id 21");
-        world.settle(&seed()).await;
+        world.converge(&seed()).await;
         assert!(run("ip -d -o link show vlan20").contains("id 20"));
     });
 }
@@ -90,11 +90,11 @@ fn an_address_that_leaves_takes_no_other_along() {
             let both = manifest([visible(20, &["10.0.0.1/24", "10.0.0.2/24"], &["10.0.0.254"])]);
             let second = manifest([visible(20, &["10.0.0.2/24"], &["10.0.0.254"])]);
             let mut world = World::open();
-            world.settle(&both).await;
+            world.converge(&both).await;
             sysctl("ipv4/conf/br20/promote_secondaries", promote);
-            world.settle(&second).await;
-            world.settle(&both).await;
-            world.settle(&Desired::default()).await;
+            world.converge(&second).await;
+            world.converge(&both).await;
+            world.converge(&Desired::default()).await;
             run("ip link delete eth0");
         }
     });
@@ -105,9 +105,9 @@ fn an_address_of_ours_stays_while_a_foreign_one_would_go_with_it() {
     within(|| async {
         trunk();
         let mut world = World::open();
-        world.settle(&manifest([visible(20, &["10.0.0.1/24", "10.1.0.1/24"], &[])])).await;
+        world.converge(&manifest([visible(20, &["10.0.0.1/24", "10.1.0.1/24"], &[])])).await;
         run("ip address add 10.0.0.9/24 dev br20");
-        let plan = world.settle(&manifest([visible(20, &["10.1.0.1/24"], &[])])).await;
+        let plan = world.converge(&manifest([visible(20, &["10.1.0.1/24"], &[])])).await;
         assert!(
             plan.notices.iter().any(|n| n.cause == Cause::Held && n.text.contains("10.0.0.9")),
             "{:#?}",
@@ -129,7 +129,7 @@ fn a_bridge_known_by_its_group_alone_is_mended_while_its_trunk_is_away() {
             manifest([visible(20, &["10.0.0.1/24", "10.0.0.2/24", "2001:db8::1/64"], &["10.0.0.254", "2001:db8::2"])]);
         let desired = with_port(desired, "tap0", "br20", mac(0, 1));
         let mut world = World::open();
-        let plan = world.settle(&desired).await;
+        let plan = world.converge(&desired).await;
         plan.steps.iter().for_each(|step| println!("{step}"));
         for line in [
             "ip link set br20 down",
@@ -143,11 +143,11 @@ fn a_bridge_known_by_its_group_alone_is_mended_while_its_trunk_is_away() {
             "ip link set tap0 mtu 1300",
         ] {
             run(line);
-            world.settle(&desired).await;
+            world.converge(&desired).await;
         }
-        world.settle(&manifest([visible(20, &["10.0.0.2/24"], &["10.0.0.254"])])).await;
+        world.converge(&manifest([visible(20, &["10.0.0.2/24"], &["10.0.0.254"])])).await;
         assert_eq!(read_sysctl("ipv6/conf/br20/disable_ipv6"), "1");
-        world.settle(&Desired::default()).await;
+        world.converge(&Desired::default()).await;
         assert_eq!(run("ip -o link show group 25192"), "");
     });
 }

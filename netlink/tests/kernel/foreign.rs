@@ -25,7 +25,7 @@ fn links_and_addresses_with_names_that_are_not_utf_8_stop_nothing() {
         sys::rename(pair, b"\x1b[2J\"'`;").unwrap();
         let desired = manifest([visible(20, &["10.0.0.1/24"], &["10.0.0.254"]), hidden(30)]);
         let mut world = World::open();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         let observed = world.observe(&desired).await;
         assert_eq!(observed.links.get(odd).map(|link| link.name.as_str()), Some("sec\u{fffd}\u{fffd}"));
         assert_eq!(observed.unread, []);
@@ -34,8 +34,8 @@ fn links_and_addresses_with_names_that_are_not_utf_8_stop_nothing() {
         timeout(Duration::from_secs(5), watch.wake()).await.expect("such a name wakes like any other").unwrap();
         run("ip link delete vlan20");
         timeout(Duration::from_secs(5), watch.wake()).await.expect("the watch goes on").unwrap();
-        world.settle(&desired).await;
-        world.settle(&Desired::default()).await;
+        world.converge(&desired).await;
+        world.converge(&Desired::default()).await;
         assert!(world.observe(&desired).await.links.get(odd).is_some(), "it is left alone");
     });
 }

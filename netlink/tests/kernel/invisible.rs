@@ -19,7 +19,7 @@ fn an_invisible_bridge_sends_no_frame_from_its_making_to_its_end() {
         let far = capture("far0");
         let desired = manifest([hidden(30), hidden(31), visible(20, &["10.0.0.1/24"], &["10.0.0.254"])]);
         let mut world = World::open();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         assert_eq!(run("ip -o address show br30") + &run("ip -o address show vlan30"), "");
         pause(LISTEN).await;
         for (link, drift) in [("br30", "down"), ("vlan30", "down"), ("eth0", "down")] {
@@ -27,9 +27,9 @@ fn an_invisible_bridge_sends_no_frame_from_its_making_to_its_end() {
             let plan = world.plan(&desired).await;
             world.apply(&plan).await;
         }
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         pause(LISTEN).await;
-        world.settle(&Desired::default()).await;
+        world.converge(&Desired::default()).await;
         let frames = far.frames();
         let of = |vlan| frames.iter().filter(|frame| frame.vlan == Some(vlan)).collect::<Vec<_>>();
         assert!(of(30).is_empty() && of(31).is_empty(), "{frames:x?}");
@@ -43,7 +43,7 @@ fn the_capture_would_have_seen_a_bridge_that_speaks() {
     within(|| async {
         trunk();
         let far = capture("far0");
-        World::open().settle(&manifest([hidden(30)])).await;
+        World::open().converge(&manifest([hidden(30)])).await;
         sysctl("ipv6/conf/br30/disable_ipv6", "0");
         pause(3000).await;
         assert!(!tagged(&far, 30).is_empty());
@@ -56,14 +56,14 @@ fn an_address_given_to_an_invisible_bridge_by_hand_is_taken_away_and_named() {
         trunk();
         let desired = manifest([hidden(30)]);
         let mut world = World::open();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         run("ip address add 10.0.0.1/24 dev br30");
         run("ip address add 10.0.0.2/24 dev br30");
         run("ip address add 10.0.0.3/24 dev vlan30");
         sysctl("ipv6/conf/br30/disable_ipv6", "0");
         sysctl("ipv6/conf/vlan30/disable_ipv6", "0");
         run("ip address add 2001:db8::1/64 dev br30");
-        let plan = world.settle(&desired).await;
+        let plan = world.converge(&desired).await;
         assert_eq!(plan.notices.len(), 3, "{:#?}", plan.notices);
         assert_eq!(run("ip -o address show br30") + &run("ip -o address show vlan30"), "");
     });

@@ -15,5 +15,6 @@ mod ports;
 mod segments;
 mod survival;
 mod sys;
+mod trunks;
 mod watch;
 mod world;

@@ -14,7 +14,7 @@ fn a_segment_with_a_host_gets_vlan_bridge_address_and_default_route() {
         trunk();
         let desired = manifest([visible(20, &["10.13.37.30/24"], &["10.13.37.1"])]);
         let mut world = World::open();
-        let plan = world.settle(&desired).await;
+        let plan = world.converge(&desired).await;
         assert_eq!(plan.notices, []);
         let bridge = run("ip -d -o link show br20");
         for word in ["group 25192", "link/ether 52:54:00:42:00:14", "mcast_snooping 0", "stp_state 0", ",UP"] {
@@ -43,7 +43,7 @@ fn a_host_with_ipv6_gets_its_address_and_default_route_and_the_vlan_port_stays_s
     within(|| async {
         trunk();
         let desired = manifest([visible(20, &["10.0.0.2/24", "2001:db8::2/64"], &["10.0.0.1", "2001:db8::1"])]);
-        World::open().settle(&desired).await;
+        World::open().converge(&desired).await;
         assert!(
             run("ip -d -6 route show default").contains("via 2001:db8::1 dev br20 proto 98 scope global metric 4242")
         );
@@ -53,7 +53,7 @@ fn a_host_with_ipv6_gets_its_address_and_default_route_and_the_vlan_port_stays_s
 }
 
 #[test]
-fn a_hundred_segments_take_three_messages_each_in_few_sends_and_afterwards_none() {
+fn a_hundred_segments_take_four_messages_each_in_few_sends_and_afterwards_none() {
     within(|| async {
         trunk();
         let segment = |vlan: u16| visible(vlan, &[&format!("10.{}.{}.1/24", vlan / 250, vlan % 250)], &[]);
@@ -62,20 +62,20 @@ fn a_hundred_segments_take_three_messages_each_in_few_sends_and_afterwards_none(
         let desired = manifest(segments);
         let mut world = World::open();
         let start = Instant::now();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         let writes = world.kernel.writes();
         println!("100 segments: {writes:?} in {:?}", start.elapsed());
-        // Two links and an address each; one message sets all up; one default route.
-        assert_eq!(writes.messages, 3 * 100 + 1 + 1);
-        // 200 links and 100 addresses in sends of 64.
-        assert_eq!(writes.sends, 4 + 1 + 2 + 1);
+        // Two links, an alias and an address each; one message sets all up; one default route.
+        assert_eq!(writes.messages, 4 * 100 + 1 + 1);
+        // 200 links, 100 aliases and 100 addresses in sends of 64.
+        assert_eq!(writes.sends, 4 + 2 + 1 + 2 + 1);
         assert_eq!(writes.sysctls, 200);
         let start = Instant::now();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         println!("reading them twice: {:?}", start.elapsed());
         assert_eq!(world.kernel.writes(), writes);
         let start = Instant::now();
-        world.settle(&Desired::default()).await;
+        world.converge(&Desired::default()).await;
         let gone = world.kernel.writes();
         println!("teardown: {:?}", start.elapsed());
         // Each link is moved to the leaving group; VLANs go in 2 sends of at most 64, bridges in 10 of 10.
@@ -88,11 +88,11 @@ fn a_segment_added_to_others_touches_no_other() {
     within(|| async {
         trunk();
         let mut world = World::open();
-        world.settle(&manifest((20..30).map(hidden))).await;
+        world.converge(&manifest((20..30).map(hidden))).await;
         let before = world.kernel.writes();
-        let plan = world.settle(&manifest((20..31).map(hidden))).await;
-        // Bridge, VLAN, and each set up by itself: a message to the group would touch the other ten.
-        assert_eq!(world.kernel.writes().messages - before.messages, 4);
+        let plan = world.converge(&manifest((20..31).map(hidden))).await;
+        // Bridge, VLAN, its alias, and each set up by itself: a message to the group would touch the other ten.
+        assert_eq!(world.kernel.writes().messages - before.messages, 5);
         assert!(
             plan.steps.iter().all(|step| bulkhead_types::Step::object(step) == Object::Segment(segment_of("br30")))
         );
@@ -104,18 +104,18 @@ fn a_missing_trunk_is_waited_for_and_a_trunk_that_is_down_is_set_up() {
     within(|| async {
         let desired = manifest([hidden(30)]);
         let mut world = World::open();
-        let plan = world.settle(&desired).await;
+        let plan = world.converge(&desired).await;
         assert!(plan.notices.iter().any(|n| n.object == Object::Trunk(name("eth0")) && n.cause == Cause::Pending));
         trunk();
         run("ip link set eth0 down");
-        let plan = world.settle(&desired).await;
+        let plan = world.converge(&desired).await;
         assert_eq!(plan.steps[0].to_string(), "ip link set eth0 up");
         assert_eq!(plan.notices, []);
         run("ip link delete eth0");
         let plan = world.plan(&desired).await;
         assert!(plan.is_empty() && plan.notices.len() == 2, "{plan:#?}");
         trunk();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
     });
 }
 
@@ -127,9 +127,9 @@ fn the_mtu_follows_the_trunk_to_vlan_bridge_and_port() {
         run("ip link set eth0 mtu 9000");
         let desired = with_port(manifest([hidden(30)]), "tap0", "br30", mac(0, 1));
         let mut world = World::open();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         run("ip link set tap0 master br30 up");
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         for mtu in [9000, 1600, 8000] {
             run(&format!("ip link set eth0 mtu {mtu}"));
             // The kernel lets a bridge follow its ports, so that one more look may be needed.
@@ -137,7 +137,7 @@ fn the_mtu_follows_the_trunk_to_vlan_bridge_and_port() {
                 let plan = world.plan(&desired).await;
                 world.apply(&plan).await;
             }
-            world.settle(&desired).await;
+            world.converge(&desired).await;
             for link in ["vlan30", "br30", "tap0"] {
                 assert!(run(&format!("ip -o link show {link}")).contains(&format!("mtu {mtu} ")), "{link}");
             }
@@ -177,8 +177,8 @@ fn manifests_in_any_order_lead_to_what_each_says() {
         ];
         for from in &manifests {
             for to in &manifests {
-                world.settle(from).await;
-                world.settle(to).await;
+                world.converge(from).await;
+                world.converge(to).await;
             }
         }
     });
@@ -192,11 +192,11 @@ fn bridges_come_up_with_one_message_to_their_group_and_go_ten_with_one() {
         }
         let desired = manifest((20..45).map(hidden));
         let mut world = World::open();
-        world.settle(&desired).await;
+        world.converge(&desired).await;
         let up = world.kernel.writes();
         // Each has its address and options set; then one message sets them up.
         assert_eq!((up.messages, up.sends, up.sysctls), (25 + 1, 2, 25));
-        world.settle(&Desired::default()).await;
+        world.converge(&Desired::default()).await;
         let gone = world.kernel.writes();
         assert_eq!((gone.messages - up.messages, gone.sends - up.sends), (25 + 3, 3));
         assert_eq!(run("ip -o link show type bridge"), "");

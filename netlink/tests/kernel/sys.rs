@@ -59,6 +59,13 @@ impl Capture {
         std::iter::from_fn(|| self.next()).flatten().collect()
     }
 
+    /// Sends a frame out of the link.
+    pub(crate) fn send(&self, frame: &[u8]) -> io::Result<()> {
+        // SAFETY: the pointer is to a live buffer of the length beside it.
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        if usize::try_from(sent) == Ok(frame.len()) { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     fn next(&self) -> Option<Option<Frame>> {
         let mut bytes = vec![0_u8; 2048];
         let mut control = [0_u64; 16];

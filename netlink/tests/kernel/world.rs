@@ -137,7 +137,7 @@ impl World {
     }
 
     /// One round, in which every step must be done, and after which nothing is missing and nothing is written.
-    pub(crate) async fn settle(&mut self, desired: &Desired) -> Plan {
+    pub(crate) async fn converge(&mut self, desired: &Desired) -> Plan {
         let plan = self.plan(desired).await;
         let report = self.apply(&plan).await;
         for (step, outcome) in &report.steps {

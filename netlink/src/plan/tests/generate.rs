@@ -7,10 +7,10 @@ use bulkhead_types::{IfName, Mac, SegmentName, VlanId};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::kernel_model::Host;
+use super::kernel_model::KernelOptions;
 use crate::model::*;
 
-fn segment_name(number: u8) -> SegmentName {
+pub(super) fn segment_name(number: u8) -> SegmentName {
     format!("s{number}").parse().unwrap()
 }
 
@@ -23,6 +23,8 @@ pub(super) fn mac(last: u8) -> Mac {
 }
 
 const TRUNKS: [&str; 2] = ["eth0", "eth1"];
+/// What they may be called instead.
+const RENAMED: [&str; 2] = ["lan0", "lan1"];
 /// Also names that the manifest knows: taps, bridges, VLAN links.
 const NAMES: [&str; 14] =
     ["br1", "br2", "br3", "vlan1", "vlan2", "vlan3", "tap0", "tap1", "tap2", "docker0", "br9", "vlan9", "eth1", "wg0"];
@@ -38,21 +40,23 @@ fn addresses() -> impl Strategy<Value = Vec<IpNet>> {
 }
 
 fn host() -> impl Strategy<Value = crate::model::Host> {
-    (addresses(), prop_oneof![Just(DEFAULT_METRIC), Just(0), Just(100)], any::<(bool, bool)>()).prop_map(
-        |(addresses, metric, (v4, v6))| {
+    (addresses(), prop_oneof![Just(DEFAULT_METRIC), Just(0), Just(100)], any::<(bool, bool, bool)>()).prop_map(
+        |(addresses, metric, (v4, v6, link_local))| {
             let near = |wanted: bool, is: fn(&&IpNet) -> bool, gateway: &str| {
                 let gateway: IpAddr = gateway.parse().unwrap();
                 addresses.iter().filter(is).any(|net| net.contains(&gateway)).then_some(gateway).filter(|_| wanted)
             };
             let v4 = near(v4, |net| net.addr().is_ipv4(), "10.0.1.254");
             let v6 = near(v6, |net| net.addr().is_ipv6(), "2001:db8::fe");
+            // On every link, whether the host has an IPv6 address there or not.
+            let v6 = if link_local { "fe80::1".parse().ok() } else { v6 };
             crate::model::Host { gateways: v4.into_iter().chain(v6).collect(), addresses, metric }
         },
     )
 }
 
 fn segment(number: u8) -> impl Strategy<Value = Option<Segment>> {
-    let mtu = prop_oneof![Just(None), Just(Some(1400)), Just(Some(9000))];
+    let mtu = prop_oneof![Just(None), Just(Some(1200)), Just(Some(1400)), Just(Some(9000))];
     let whole = (0..TRUNKS.len(), 1..=3_i64, mtu, proptest::option::of(host()));
     proptest::option::of(whole.prop_map(move |(trunk, vlan, mtu, host)| Segment {
         trunk: name(TRUNKS[trunk]),
@@ -98,7 +102,10 @@ fn kind(draw: &Draw, trunks: &[u32]) -> Kind {
     }
 }
 
-fn links(trunks: Vec<(bool, bool, u32)>, draws: Vec<(usize, Draw)>) -> BTreeMap<u32, Link> {
+/// Whether a trunk is there, up, its MTU, and whether its name, its alternative name, or nothing is as the manifest has it.
+type TrunkDraw = (bool, bool, u32, u8);
+
+fn links(trunks: Vec<TrunkDraw>, draws: Vec<(usize, Draw)>) -> BTreeMap<u32, Link> {
     let mut links = BTreeMap::new();
     let blank = |index: u32, name: &str, mtu: u32| Link {
         index,
@@ -106,14 +113,15 @@ fn links(trunks: Vec<(bool, bool, u32)>, draws: Vec<(usize, Draw)>) -> BTreeMap<
         up: true,
         mtu,
         mac: Some(mac(9)),
-        ipv6: Some(true),
+        ipv6: (mtu >= 1280).then_some(true),
         ..Link::default()
     };
     links.insert(1, blank(1, "lo", 65536));
-    for (i, (there, up, mtu)) in trunks.into_iter().enumerate().filter(|(_, trunk)| trunk.0) {
+    for (i, (_, up, mtu, called)) in trunks.into_iter().enumerate().filter(|(_, trunk)| trunk.0) {
         let index = u32::try_from(i).unwrap() + 2;
-        links.insert(index, Link { up, ..blank(index, TRUNKS[i], mtu) });
-        debug_assert!(there);
+        let name = if called < 2 { TRUNKS[i] } else { RENAMED[i] };
+        let altnames = if called == 2 { vec![TRUNKS[i].to_owned()] } else { Vec::new() };
+        links.insert(index, Link { up, altnames, ..blank(index, name, mtu) });
     }
     let trunks: Vec<u32> = links.keys().copied().filter(|index| *index > 1).collect();
     let mut tags = BTreeSet::new();
@@ -121,7 +129,8 @@ fn links(trunks: Vec<(bool, bool, u32)>, draws: Vec<(usize, Draw)>) -> BTreeMap<
         let (index, text) = (u32::try_from(i).unwrap() + 5, NAMES[which]);
         let kind = kind(&draw, &trunks);
         let (_, (up, ours, ipv6), number, _, (_, _, leaving), mtu) = draw;
-        let mut link = Link { up, mac: Some(mac(number % 4 + 1)), ipv6: Some(ipv6), ..blank(index, text, mtu) };
+        let alias = TRUNKS.get(usize::from(number % 3)).map(|trunk| trunk_alias(&name(trunk)));
+        let mut link = Link { up, mac: Some(mac(number % 4 + 1)), alias, ..blank(index, text, mtu) };
         if let Kind::Vlan { id, parent: Some(parent), .. } = kind {
             let carrier = &links[&parent];
             // A trunk that cannot come up is a failed step, and no matter of plans.
@@ -134,9 +143,10 @@ fn links(trunks: Vec<(bool, bool, u32)>, draws: Vec<(usize, Draw)>) -> BTreeMap<
                 continue;
             }
         }
-        if links.values().any(|other| other.name == text) {
+        if links.values().any(|other| other.name == text || other.altnames.iter().any(|name| name == text)) {
             continue;
         }
+        link.ipv6 = (link.mtu >= 1280).then_some(ipv6);
         if ours && matches!(kind, Kind::Bridge(_) | Kind::Vlan { .. }) {
             link.group = if leaving && number % 5 == 0 { LEAVING_GROUP } else { LINK_GROUP };
         }
@@ -199,16 +209,21 @@ fn routes_of(links: &BTreeMap<u32, Link>, addresses: &[Address], placed: Vec<(u8
 }
 
 pub(super) fn observed() -> impl Strategy<Value = Observed> {
-    let mtu = || prop_oneof![Just(1500_u32), Just(9000), Just(1400)];
-    let trunks = proptest::collection::vec((proptest::bool::weighted(0.8), any::<bool>(), mtu()), 2);
+    let mtu = || prop_oneof![Just(1500_u32), Just(9000), Just(1400), Just(1200)];
+    let trunks = proptest::collection::vec((proptest::bool::weighted(0.8), any::<bool>(), mtu(), 0..4_u8), 2);
+    let has_ipv6 = proptest::bool::weighted(0.9);
     let draw = (any::<u8>(), any::<(bool, bool, bool)>(), any::<u8>(), any::<u8>(), any::<(bool, bool, bool)>(), mtu());
     let draws = proptest::collection::vec((0..NAMES.len(), draw), 0..12);
     let ports = proptest::collection::vec((0..4_u8, any::<bool>()), 12);
     let addresses = proptest::collection::vec((any::<u8>(), 0..ADDRESSES.len(), any::<u8>()), 0..8);
     let routes = proptest::collection::vec((any::<u8>(), any::<bool>(), any::<u8>(), any::<u8>()), 0..4);
     let fdb = proptest::collection::vec((any::<u8>(), 100..104_u8), 0..4);
-    (trunks, draws, ports, addresses, routes, fdb).prop_map(|(trunks, draws, ports, addresses, routes, fdb)| {
+    let all = (trunks, draws, ports, addresses, routes, fdb, has_ipv6);
+    all.prop_map(|(trunks, draws, ports, addresses, routes, fdb, has_ipv6)| {
         let mut links = links(trunks, draws);
+        if !has_ipv6 {
+            links.values_mut().for_each(|link| link.ipv6 = None);
+        }
         enslave(&mut links, &ports);
         let addresses = address_of(&links, addresses);
         let routes = routes_of(&links, &addresses, routes);
@@ -223,6 +238,6 @@ pub(super) fn observed() -> impl Strategy<Value = Observed> {
     })
 }
 
-pub(super) fn kernel() -> impl Strategy<Value = Host> {
-    any::<(bool, bool)>().prop_map(|(promotes, ipv6)| Host { promotes, ipv6 })
+pub(super) fn kernel() -> impl Strategy<Value = KernelOptions> {
+    any::<(bool, bool)>().prop_map(|(promotes, ipv6)| KernelOptions { promotes, ipv6 })
 }

@@ -9,18 +9,18 @@ use crate::step::{Change, Step};
 
 /// What of a kernel differs from host to host.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Host {
+pub(super) struct KernelOptions {
     /// `net.ipv4.conf.*.promote_secondaries`.
     pub(super) promotes: bool,
     /// `disable_ipv6` of a new link is 0.
     pub(super) ipv6: bool,
 }
 
-pub(super) fn apply(observed: &mut Observed, host: Host, steps: &[Step]) -> Result<(), String> {
-    steps.iter().try_for_each(|step| one(observed, host, step).map_err(|why| format!("{step}: {why}")))
+pub(super) fn apply(observed: &mut Observed, options: KernelOptions, steps: &[Step]) -> Result<(), String> {
+    steps.iter().try_for_each(|step| one(observed, options, step).map_err(|why| format!("{step}: {why}")))
 }
 
-fn one(observed: &mut Observed, host: Host, step: &Step) -> Result<(), String> {
+fn one(observed: &mut Observed, options: KernelOptions, step: &Step) -> Result<(), String> {
     match step {
         Step::TrunkUp { index, .. } => {
             let carried = |link: &&Link| matches!(link.kind, Kind::Vlan { parent, .. } if parent == Some(*index));
@@ -43,7 +43,7 @@ fn one(observed: &mut Observed, host: Host, step: &Step) -> Result<(), String> {
         Step::DeleteLink { index, .. } => delete(observed, *index),
         Step::CreateBridge { bridge, index, mac, mtu } => {
             let kind = Kind::Bridge(BridgeOptions::default());
-            let ipv6 = (*mtu >= 1280).then_some(host.ipv6);
+            let ipv6 = new_ipv6(observed, options, *mtu);
             let (name, mac) = (bridge.to_string(), Some(*mac));
             let (index, group, mtu) = (*index, LINK_GROUP, *mtu);
             create(observed, Link { index, name, kind, group, mtu, mac, ipv6, ..Link::default() })
@@ -55,15 +55,17 @@ fn one(observed: &mut Observed, host: Host, step: &Step) -> Result<(), String> {
                 return Err("tag taken, MTU above the parent's or no bridge".to_owned());
             }
             let kind = Kind::Vlan { id: vlan.get(), parent: Some(*parent), dot1q: true };
-            let ipv6 = (*mtu >= 1280).then_some(host.ipv6);
+            let ipv6 = new_ipv6(observed, options, *mtu);
             let (index, name, group, mtu) = (*index, link.to_string(), LINK_GROUP, *mtu);
             let (master, port) = (Some(*master), Some(PortFlags::uplink(true)));
             create(observed, Link { index, name, kind, group, mtu, master, port, ipv6, ..Link::default() })
         }
-        Step::ChangeLink { index, changes, .. } => changes.iter().try_for_each(|c| change(observed, host, *index, c)),
+        Step::ChangeLink { index, changes, .. } => {
+            changes.iter().try_for_each(|c| change(observed, options, *index, c))
+        }
         Step::SetIpv6 { link, on, .. } => set_ipv6(observed, link.as_str(), *on),
         Step::AddAddress { index, address, .. } => add_address(observed, *index, *address),
-        Step::DeleteAddress { index, address, .. } => delete_address(observed, host, *index, *address),
+        Step::DeleteAddress { index, address, .. } => delete_address(observed, options, *index, *address),
         Step::AddRoute { index, gateway, metric, .. } => add_route(observed, *index, *gateway, *metric),
         Step::DeleteRoute { route, .. } => {
             let before = observed.routes.len();
@@ -129,10 +131,20 @@ fn set_ipv6(observed: &mut Observed, name: &str, on: bool) -> Result<(), String>
     let index = found.ok_or("no such device")?;
     link(observed, index)?.ipv6.replace(on).ok_or("no such file")?;
     if !on {
-        observed.addresses.retain(|a| a.index != index || a.address.addr().is_ipv4());
-        drop_routes(observed, |route| route.index == Some(index) && route.destination.addr().is_ipv6());
+        silence(observed, index);
     }
     speak(observed, index)
+}
+
+/// A link that loses its IPv6 loses what belongs to it.
+fn silence(observed: &mut Observed, index: u32) {
+    observed.addresses.retain(|a| a.index != index || a.address.addr().is_ipv4());
+    drop_routes(observed, |route| route.index == Some(index) && route.destination.addr().is_ipv6());
+}
+
+/// `disable_ipv6` of a new link; none below an MTU of 1280, or in a kernel without IPv6.
+fn new_ipv6(observed: &Observed, options: KernelOptions, mtu: u32) -> Option<bool> {
+    (mtu >= 1280 && observed.has_ipv6()).then_some(options.ipv6)
 }
 
 fn drop_routes(observed: &mut Observed, gone: impl Fn(&Route) -> bool) {
@@ -154,7 +166,7 @@ fn delete(observed: &mut Observed, index: u32) -> Result<(), String> {
     Ok(())
 }
 
-fn change(observed: &mut Observed, host: Host, index: u32, change: &Change) -> Result<(), String> {
+fn change(observed: &mut Observed, options: KernelOptions, index: u32, change: &Change) -> Result<(), String> {
     match change {
         Change::Mtu(mtu) => {
             let kind = link(observed, index)?.kind.clone();
@@ -165,11 +177,20 @@ fn change(observed: &mut Observed, host: Host, index: u32, change: &Change) -> R
             }
             let link = link(observed, index)?;
             link.mtu = *mtu;
-            link.ipv6 = if *mtu < 1280 { None } else { link.ipv6.or(Some(host.ipv6)) };
+            let before = link.ipv6;
+            let ipv6 = if *mtu < 1280 { None } else { before.or(new_ipv6(observed, options, *mtu)) };
+            self::link(observed, index)?.ipv6 = ipv6;
+            if ipv6.is_none() {
+                silence(observed, index);
+            }
             speak(observed, index)
         }
         Change::Mac(mac) => {
             link(observed, index)?.mac = Some(*mac);
+            Ok(())
+        }
+        Change::Alias(alias) => {
+            link(observed, index)?.alias = Some(alias.clone());
             Ok(())
         }
         Change::Master(master) => {
@@ -181,9 +202,9 @@ fn change(observed: &mut Observed, host: Host, index: u32, change: &Change) -> R
             Ok(())
         }
         Change::BridgeOptions { vlan_filtering } => {
-            let Kind::Bridge(options) = &mut link(observed, index)?.kind else { return Err("no bridge".to_owned()) };
-            let vlan_filtering = options.vlan_filtering && !vlan_filtering;
-            *options = BridgeOptions { vlan_filtering, ..BridgeOptions::default() };
+            let Kind::Bridge(found) = &mut link(observed, index)?.kind else { return Err("no bridge".to_owned()) };
+            let vlan_filtering = found.vlan_filtering && !vlan_filtering;
+            *found = BridgeOptions { vlan_filtering, ..BridgeOptions::default() };
             Ok(())
         }
     }
@@ -204,13 +225,13 @@ fn add_address(observed: &mut Observed, index: u32, address: IpNet) -> Result<()
     Ok(())
 }
 
-fn delete_address(observed: &mut Observed, host: Host, index: u32, address: IpNet) -> Result<(), String> {
+fn delete_address(observed: &mut Observed, options: KernelOptions, index: u32, address: IpNet) -> Result<(), String> {
     let at =
         observed.addresses.iter().position(|a| a.index == index && a.address == address).ok_or("no such address")?;
     let gone = observed.addresses.remove(at);
     let follows = |a: &Address| a.index == index && a.secondary && a.address.trunc() == address.trunc();
     if gone.address.addr().is_ipv4() && !gone.secondary {
-        if !host.promotes {
+        if !options.promotes {
             observed.addresses.retain(|a| !follows(a));
         } else if let Some(heir) = observed.addresses.iter_mut().find(|a| follows(a)) {
             heir.secondary = false;
@@ -228,7 +249,11 @@ fn add_route(observed: &mut Observed, index: u32, gateway: IpAddr, metric: u32) 
     if observed.routes.iter().any(|r| r.table == 254 && r.destination == destination && r.metric == metric) {
         return Err("exists".to_owned());
     }
-    let near = observed.addresses.iter().any(|a| a.index == index && a.address.contains(&gateway));
+    let link_local = matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let near = link_local || observed.addresses.iter().any(|a| a.index == index && a.address.contains(&gateway));
+    if v6 && link(observed, index)?.ipv6 != Some(true) {
+        return Err("permission denied: IPv6 is off on this device".to_owned());
+    }
     if !near || !link(observed, index)?.up {
         return Err("gateway unreachable".to_owned());
     }

@@ -25,6 +25,14 @@ pub enum MacError {
 pub struct Mac([u8; 6]);
 
 impl Mac {
+    /// The address that these bytes make of themselves: its two lowest bits of the first byte say that it is administered
+    /// locally and of one station (IEEE 802).
+    #[must_use]
+    pub const fn local([first, rest @ ..]: [u8; 6]) -> Self {
+        let [b, c, d, e, f] = rest;
+        Self([(first & 0xfc) | 0x02, b, c, d, e, f])
+    }
+
     /// The six bytes, in the order of the wire.
     #[must_use]
     pub const fn octets(self) -> [u8; 6] {

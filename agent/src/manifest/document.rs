@@ -2,26 +2,26 @@
 
 use toml::de::{DeTable, DeValue, Error};
 
-use super::place::Place;
+use super::location::Location;
 use super::problem::Problems;
 use super::read::{Node, Read};
 use super::source::Source;
-use super::whole::Whole;
+use super::tables::Tables;
 use super::wire::Root;
 
 /// Reads every file and puts them together; what could not be read was noted.
-pub(crate) fn whole(sources: &[Source], problems: &mut Problems) -> Whole {
-    let mut whole = Whole::default();
+pub(crate) fn tables(sources: &[Source], problems: &mut Problems) -> Tables {
+    let mut tables = Tables::default();
     for (file, source) in sources.iter().enumerate() {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         syntax(file, &source.text, errors, problems);
-        let root = Place { file, span: 0..0, key: String::new() };
+        let root = Location { file, span: 0..0, key: String::new() };
         let value = DeValue::Table(table.into_inner());
-        if let Some(root) = Root::read(&Node { value: &value, place: root.clone(), name: root }, problems) {
-            whole.add(root, problems);
+        if let Some(root) = Root::read(&Node { value: &value, location: root.clone(), name: root }, problems) {
+            tables.add(root, problems);
         }
     }
-    whole
+    tables
 }
 
 /// Notes what TOML could not read: of each line the first error only, for the rest follows from it.
@@ -31,8 +31,8 @@ fn syntax(file: usize, text: &str, mut errors: Vec<Error>, problems: &mut Proble
     errors.sort_by_key(start);
     errors.dedup_by_key(|error| line(error));
     for error in errors {
-        let place = Place { file, span: error.span().unwrap_or(0..0), key: String::new() };
-        let problem = problems.syntax(&place, format!("this is not TOML: {}", error.message()));
+        let location = Location { file, span: error.span().unwrap_or(0..0), key: String::new() };
+        let problem = problems.syntax(&location, format!("this is not TOML: {}", error.message()));
         if let Some(help) = advice(error.message()) {
             problem.help(help);
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::place::Place;
+use super::location::Location;
 use super::read::in_order;
 use super::source::Source;
 
@@ -41,7 +41,7 @@ pub(super) fn one_text(sources: &[Source]) -> String {
 
 /// The values of a table in the order of the file: the order of NICs and of DNS servers means something.
 fn entries<'a>(table: &'a DeTable<'a>) -> Vec<(&'a str, &'a DeValue<'a>)> {
-    let root = Place { file: 0, span: 0..0, key: String::new() };
+    let root = Location { file: 0, span: 0..0, key: String::new() };
     in_order(table, &root).into_iter().map(|(key, node)| (key, node.value)).collect()
 }
 

@@ -78,16 +78,16 @@ pub(crate) fn tap(guest: &GuestName, segment: &SegmentName) -> Option<IfName> {
 }
 
 /// The MAC of a guest's NIC: QEMU's prefix 52:54:00 and the first three bytes of the same hash.
-pub(crate) fn nic_mac(guest: &GuestName, segment: &SegmentName) -> Option<Mac> {
+pub(crate) fn nic_mac(guest: &GuestName, segment: &SegmentName) -> Mac {
     let [a, b, c, ..] = nic_hash(guest, segment).to_be_bytes();
-    Mac::try_from([0x52, 0x54, 0x00, a, b, c]).ok()
+    Mac::local([0x52, 0x54, 0x00, a, b, c])
 }
 
 /// The MAC of a bridge: locally administered, six bytes of a hash of host and bridge. Two hosts have a `br20` on the same
 /// wire, so the host's identity belongs into it.
-pub(crate) fn bridge_mac(host: &HostId, bridge: &IfName) -> Option<Mac> {
+pub(crate) fn bridge_mac(host: &HostId, bridge: &IfName) -> Mac {
     let [a, b, c, d, e, f, ..] = siphash(&host.0, format!("bridge/{bridge}").as_bytes()).to_be_bytes();
-    Mac::try_from([(a & 0xfc) | 0x02, b, c, d, e, f]).ok()
+    Mac::local([a, b, c, d, e, f])
 }
 
 /// SipHash-2-4 (Aumasson and Bernstein, 2012): a keyed hash whose value tells nothing of its key. The standard library's
@@ -145,13 +145,13 @@ mod tests {
     fn a_bridge_differs_between_hosts_and_a_nic_does_not() {
         let host = |text: &str| text.parse::<HostId>().unwrap();
         let bridge: IfName = "br20".parse().unwrap();
-        let one = bridge_mac(&host("0123456789abcdef0123456789abcdef\n"), &bridge).unwrap();
-        let other = bridge_mac(&host("1123456789abcdef0123456789abcdef"), &bridge).unwrap();
+        let one = bridge_mac(&host("0123456789abcdef0123456789abcdef\n"), &bridge);
+        let other = bridge_mac(&host("1123456789abcdef0123456789abcdef"), &bridge);
         assert_ne!(one, other);
         assert_eq!(one.octets()[0] & 3, 2, "locally administered, one station");
         let (guest, segment) = ("web".parse().unwrap(), "lan".parse().unwrap());
         assert_eq!(tap(&guest, &segment).unwrap().as_str().len(), 15);
-        assert!(nic_mac(&guest, &segment).unwrap().to_string().starts_with("52:54:00:"));
+        assert!(nic_mac(&guest, &segment).to_string().starts_with("52:54:00:"));
     }
 
     #[test]

@@ -1,27 +1,32 @@
 //! The manifest: TOML files read, checked, and lowered to what each room wants.
 //!
-//! [`read()`] takes the files from the disk, [`parse`] reads and checks them and notes everything that is wrong at once,
-//! [`Manifest::lower`] makes of it one `Desired` a room. The keys stand in `wire`, each declared once; [`schema()`] says them
-//! to other tools.
+//! [`read()`] takes the files from the disk, [`parse`] reads and checks them, notes everything that is wrong at once and
+//! resolves what is right to a [`model::Model`], and [`Manifest::lower`] makes of that one `Desired` a room. The keys stand in
+//! `wire`, each declared once; [`schema()`] says them to other tools.
 
 mod access;
 mod check;
 mod document;
 mod generation;
 mod identity;
+mod location;
 mod lower;
-mod place;
+pub mod model;
 mod problem;
 mod read;
 mod render;
+mod resolve;
 mod schema;
 mod source;
 mod spell;
+mod tables;
 mod value;
-mod whole;
 mod wire;
 
 pub use access::Obstacle;
+use location::Location;
+use model::Model;
+
 pub use identity::{HostId, HostIdError, IdentityError};
 pub use lower::{Desired, Dns};
 pub use problem::{Level, Problem, Problems};
@@ -31,7 +36,7 @@ pub use source::{DEFAULT_PATH, ReadError, Source, obstacles, read};
 /// A manifest without errors.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    whole: whole::Whole,
+    model: Model,
     warnings: Problems,
 }
 
@@ -51,13 +56,19 @@ impl Manifest {
     /// Whether nothing at all would be made of it: an empty file, one of comments, or one whose end was lost.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.whole.makes_nothing()
+        self.model.makes_nothing()
+    }
+
+    /// The manifest resolved.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// What each room wants. The host's identity makes the addresses of its bridges its own.
     #[must_use]
     pub fn lower(&self, host: &HostId) -> Desired {
-        lower::lower(&self.whole, host)
+        lower::lower(&self.model, host)
     }
 }
 
@@ -67,8 +78,31 @@ impl Manifest {
 /// [`Problems`] holds everything that is wrong, in the order of the files, with the warnings among it.
 pub fn parse(sources: &[Source]) -> Result<Manifest, Problems> {
     let mut problems = Problems::new(sources);
-    let whole = document::whole(sources, &mut problems);
-    check::check(&whole, &mut problems);
-    problems.settle();
-    if problems.count(Level::Error) > 0 { Err(problems) } else { Ok(Manifest { whole, warnings: problems }) }
+    let tables = document::tables(sources, &mut problems);
+    check::check(&tables, &mut problems);
+    let model = if problems.count(Level::Error) > 0 { None } else { resolved(&tables, &mut problems) };
+    problems.prune();
+    match model {
+        Some(model) => Ok(Manifest { model, warnings: problems }),
+        None => Err(problems),
+    }
+}
+
+/// The model of tables without an error; after `None` a problem was noted.
+fn resolved(tables: &tables::Tables, problems: &mut Problems) -> Option<Model> {
+    let model = resolve::resolve(tables);
+    match &model {
+        None => {
+            problems
+                .error(&Location::start(), "something that is required is missing, and no check named it")
+                .help("this is a fault of this version of Bulkhead: report it with the manifest");
+        }
+        Some(model) if model.makes_nothing() => {
+            problems
+                .warning(&Location::start(), "the manifest declares nothing")
+                .help("it is not applied; to remove what Bulkhead made, run bulkhead teardown");
+        }
+        Some(_) => {}
+    }
+    model
 }

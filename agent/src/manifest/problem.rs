@@ -5,7 +5,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use super::access::Obstacle;
-use super::place::Place;
+use super::location::Location;
 use super::source::Source;
 
 /// How bad it is.
@@ -21,7 +21,7 @@ pub enum Level {
 /// Something that a later reading can only say because a file could be read to its end: what is absent may stand in the
 /// lines that could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nature {
+pub(crate) enum Evidence {
     /// TOML itself could not be read here.
     Syntax,
     /// What stands here is wrong by itself.
@@ -34,11 +34,11 @@ pub(crate) enum Nature {
 #[derive(Debug, Clone)]
 pub struct Problem {
     pub(crate) level: Level,
-    pub(crate) nature: Nature,
-    pub(crate) place: Place,
+    pub(crate) evidence: Evidence,
+    pub(crate) location: Location,
     pub(crate) title: String,
     pub(crate) label: String,
-    pub(crate) also: Vec<(Place, String)>,
+    pub(crate) also: Vec<(Location, String)>,
     pub(crate) help: Vec<String>,
 }
 
@@ -49,9 +49,9 @@ impl Problem {
         self
     }
 
-    /// A second place that has to do with it.
-    pub(crate) fn also(&mut self, place: &Place, text: impl Into<String>) -> &mut Self {
-        self.also.push((place.clone(), text.into()));
+    /// A second location that has to do with it.
+    pub(crate) fn also(&mut self, location: &Location, text: impl Into<String>) -> &mut Self {
+        self.also.push((location.clone(), text.into()));
         self
     }
 
@@ -77,32 +77,32 @@ impl Problems {
         Self { sources: sources.to_vec(), list: Vec::new() }
     }
 
-    pub(crate) fn error(&mut self, place: &Place, title: impl Into<String>) -> &mut Problem {
-        self.push(Level::Error, Nature::Present, place, title.into())
+    pub(crate) fn error(&mut self, location: &Location, title: impl Into<String>) -> &mut Problem {
+        self.push(Level::Error, Evidence::Present, location, title.into())
     }
 
-    pub(crate) fn absent(&mut self, place: &Place, title: impl Into<String>) -> &mut Problem {
-        self.push(Level::Error, Nature::Absent, place, title.into())
+    pub(crate) fn absent(&mut self, location: &Location, title: impl Into<String>) -> &mut Problem {
+        self.push(Level::Error, Evidence::Absent, location, title.into())
     }
 
-    pub(crate) fn syntax(&mut self, place: &Place, title: impl Into<String>) -> &mut Problem {
-        self.push(Level::Error, Nature::Syntax, place, title.into())
+    pub(crate) fn syntax(&mut self, location: &Location, title: impl Into<String>) -> &mut Problem {
+        self.push(Level::Error, Evidence::Syntax, location, title.into())
     }
 
-    pub(crate) fn warning(&mut self, place: &Place, title: impl Into<String>) -> &mut Problem {
-        self.push(Level::Warning, Nature::Present, place, title.into())
+    pub(crate) fn warning(&mut self, location: &Location, title: impl Into<String>) -> &mut Problem {
+        self.push(Level::Warning, Evidence::Present, location, title.into())
     }
 
     /// A warning of something that is nowhere.
-    pub(crate) fn lack(&mut self, place: &Place, title: impl Into<String>) -> &mut Problem {
-        self.push(Level::Warning, Nature::Absent, place, title.into())
+    pub(crate) fn absent_warning(&mut self, location: &Location, title: impl Into<String>) -> &mut Problem {
+        self.push(Level::Warning, Evidence::Absent, location, title.into())
     }
 
-    fn push(&mut self, level: Level, nature: Nature, place: &Place, title: String) -> &mut Problem {
+    fn push(&mut self, level: Level, evidence: Evidence, location: &Location, title: String) -> &mut Problem {
         let problem = Problem {
             level,
-            nature,
-            place: place.clone(),
+            evidence,
+            location: location.clone(),
             title,
             label: String::new(),
             also: Vec::new(),
@@ -114,41 +114,42 @@ impl Problems {
     }
 
     /// Takes back what was said to be absent of a key: it stands elsewhere.
-    pub(crate) fn not_absent(&mut self, place: &Place) {
-        self.list.retain(|p| p.nature != Nature::Absent || p.place != *place);
+    pub(crate) fn not_absent(&mut self, location: &Location) {
+        self.list.retain(|p| p.evidence != Evidence::Absent || p.location != *location);
     }
 
     /// Whether something is wrong with that key already, or with a key below it: what else would be said follows from it.
     pub(crate) fn within(&self, file: usize, key: &str) -> bool {
         let below =
             |found: &str| found.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        self.list.iter().any(|p| p.level == Level::Error && p.place.file == file && below(&p.place.key))
+        self.list.iter().any(|p| p.level == Level::Error && p.location.file == file && below(&p.location.key))
     }
 
-    /// Sorts by place, and leaves out what only follows from a line that TOML could not read.
-    pub(crate) fn settle(&mut self) {
-        let line = |place: &Place| (place.file, position(&self.sources, place).0);
-        let unread: Vec<_> = self.list.iter().filter(|p| p.nature == Nature::Syntax).map(|p| line(&p.place)).collect();
+    /// Sorts by location, and leaves out what only follows from a line that TOML could not read.
+    pub(crate) fn prune(&mut self) {
+        let line = |location: &Location| (location.file, position(&self.sources, location).0);
+        let unread: Vec<_> =
+            self.list.iter().filter(|p| p.evidence == Evidence::Syntax).map(|p| line(&p.location)).collect();
         let follows: Vec<bool> = self
             .list
             .iter()
-            .map(|p| match p.nature {
-                Nature::Syntax => false,
-                Nature::Present => unread.contains(&line(&p.place)),
-                Nature::Absent => !unread.is_empty(),
+            .map(|p| match p.evidence {
+                Evidence::Syntax => false,
+                Evidence::Present => unread.contains(&line(&p.location)),
+                Evidence::Absent => !unread.is_empty(),
             })
             .collect();
         let mut follows = follows.into_iter();
         self.list.retain(|_| !follows.next().unwrap_or(false));
-        self.list.sort_by_key(|p| (p.place.file, p.place.span.start));
+        self.list.sort_by_key(|p| (p.location.file, p.location.span.start));
     }
 
     /// Warns of what keeps the daemon's user from files that this process could read.
     pub fn closed_to_the_daemon(&mut self, obstacles: Vec<Obstacle>) {
         for obstacle in obstacles {
             let file = self.sources.iter().position(|source| source.path.starts_with(obstacle.path())).unwrap_or(0);
-            let place = Place { file, span: 0..0, key: String::new() };
-            self.warning(&place, format!("the daemon cannot read the manifest: {obstacle}"));
+            let location = Location { file, span: 0..0, key: String::new() };
+            self.warning(&location, format!("the daemon cannot read the manifest: {obstacle}"));
         }
     }
 
@@ -161,7 +162,7 @@ impl Problems {
     /// Whether a file is not even TOML.
     #[must_use]
     pub fn has_syntax_errors(&self) -> bool {
-        self.list.iter().any(|p| p.nature == Nature::Syntax)
+        self.list.iter().any(|p| p.evidence == Evidence::Syntax)
     }
 
     /// How many problems of this level there are.
@@ -185,9 +186,9 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Line and column of a place, both from 1, in characters.
-pub(crate) fn position(sources: &[Source], place: &Place) -> (usize, usize) {
-    let before = sources.get(place.file).and_then(|s| s.text.get(..place.span.start)).unwrap_or_default();
+/// Line and column of a location, both from 1, in characters.
+pub(crate) fn position(sources: &[Source], location: &Location) -> (usize, usize) {
+    let before = sources.get(location.file).and_then(|s| s.text.get(..location.span.start)).unwrap_or_default();
     let line = before.rsplit('\n').next().unwrap_or_default();
     (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
@@ -213,15 +214,15 @@ struct Entry<'a> {
 }
 
 impl Problems {
-    fn spot<'a>(&'a self, place: &'a Place, label: &'a str) -> Spot<'a> {
-        let (line, column) = position(&self.sources, place);
-        let source = self.sources.get(place.file);
+    fn spot<'a>(&'a self, location: &'a Location, label: &'a str) -> Spot<'a> {
+        let (line, column) = position(&self.sources, location);
+        let source = self.sources.get(location.file);
         Spot {
             file: source.map(|s| s.path.display().to_string()).unwrap_or_default(),
             line,
             column,
-            key: &place.key,
-            text: source.and_then(|s| s.text.get(place.span.clone())).unwrap_or_default(),
+            key: &location.key,
+            text: source.and_then(|s| s.text.get(location.span.clone())).unwrap_or_default(),
             label,
         }
     }
@@ -234,8 +235,8 @@ impl Serialize for Problems {
             list.serialize_element(&Entry {
                 level: problem.level,
                 message: &problem.title,
-                spot: self.spot(&problem.place, &problem.label),
-                also: problem.also.iter().map(|(place, label)| self.spot(place, label)).collect(),
+                spot: self.spot(&problem.location, &problem.label),
+                also: problem.also.iter().map(|(location, label)| self.spot(location, label)).collect(),
                 help: &problem.help,
             })?;
         }

@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::place::{At, Place};
+use super::location::{Located, Location};
 use super::problem::Problems;
 use super::spell::nearest;
 
@@ -13,36 +13,34 @@ use super::spell::nearest;
 pub(crate) struct Node<'a> {
     pub(crate) value: &'a DeValue<'a>,
     /// The value itself.
-    pub(crate) place: Place,
+    pub(crate) location: Location,
     /// Its name: the key before `=` or in the header, which is where a person looks for a table.
-    pub(crate) name: Place,
+    pub(crate) name: Location,
 }
 
 impl<'a> Node<'a> {
-    fn of(value: &'a Spanned<DeValue<'a>>, name: Place) -> Self {
-        Self { value: value.get_ref(), place: Place { span: value.span(), ..name.clone() }, name }
+    fn of(value: &'a Spanned<DeValue<'a>>, name: Location) -> Self {
+        Self { value: value.get_ref(), location: Location { span: value.span(), ..name.clone() }, name }
     }
 
     /// The elements of an array, each named by its number from 0; `None` if it is something else.
     pub(crate) fn elements(&self) -> Option<impl Iterator<Item = Node<'a>>> {
         let DeValue::Array(array) = self.value else { return None };
-        let key = self.place.key.clone();
-        let file = self.place.file;
-        Some(
-            array.iter().enumerate().map(move |(at, value)| {
-                Node::of(value, Place { file, span: value.span(), key: format!("{key}[{at}]") })
-            }),
-        )
+        let key = self.location.key.clone();
+        let file = self.location.file;
+        Some(array.iter().enumerate().map(move |(at, value)| {
+            Node::of(value, Location { file, span: value.span(), key: format!("{key}[{at}]") })
+        }))
     }
 
     /// The values of a table, in the order of the file; `None` if it is something else.
     pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Node<'a>)>> {
         let DeValue::Table(table) = self.value else { return None };
-        Some(in_order(table, &self.place))
+        Some(in_order(table, &self.location))
     }
 }
 
-pub(crate) fn in_order<'a>(table: &'a DeTable<'a>, of: &Place) -> Vec<(&'a str, Node<'a>)> {
+pub(crate) fn in_order<'a>(table: &'a DeTable<'a>, of: &Location) -> Vec<(&'a str, Node<'a>)> {
     let mut entries: Vec<_> = table
         .iter()
         .map(|(key, value)| (key.get_ref().as_ref(), Node::of(value, of.child(key.get_ref(), key.span()))))
@@ -64,7 +62,7 @@ pub(crate) trait Read: Sized {
     fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self>;
 }
 
-impl<T: Read> Read for At<T> {
+impl<T: Read> Read for Located<T> {
     const WHAT: &'static str = T::WHAT;
     const EXAMPLE: &'static str = T::EXAMPLE;
 
@@ -73,7 +71,7 @@ impl<T: Read> Read for At<T> {
     }
 
     fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self> {
-        T::read(node, problems).map(|value| At { value, place: node.place.clone() })
+        T::read(node, problems).map(|value| Located { value, location: node.location.clone() })
     }
 }
 
@@ -89,7 +87,7 @@ pub(crate) fn wrong_kind<T: Read>(node: &Node<'_>, problems: &mut Problems) {
         DeValue::Table(_) => "a table",
     };
     problems
-        .error(&node.place, format!("`{}` is {kind}, not {}", node.place.key, T::WHAT))
+        .error(&node.location, format!("`{}` is {kind}, not {}", node.location.key, T::WHAT))
         .label(format!("this is {kind}"))
         .help(format!("write {}", T::EXAMPLE));
 }
@@ -126,7 +124,7 @@ macro_rules! table {
         $(#[doc = $doc])+
         #[derive(Debug, Clone, Default)]
         pub(crate) struct $name {
-            $( $(#[doc = $about])+ pub(crate) $field: Option<$crate::manifest::place::At<$type>>, )*
+            $( $(#[doc = $about])+ pub(crate) $field: Option<$crate::manifest::location::Located<$type>>, )*
         }
 
         impl $crate::manifest::read::Table for $name {

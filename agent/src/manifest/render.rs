@@ -5,7 +5,7 @@ use std::ops::Range;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level as Title, Renderer, Snippet};
 
-use super::place::Place;
+use super::location::Location;
 use super::problem::{Level, Problem};
 use super::source::Source;
 
@@ -30,15 +30,16 @@ fn group<'a>(sources: &'a [Source], problem: &'a Problem) -> Group<'a> {
     };
     let mut group = Group::with_title(title.primary_title(problem.title.as_str()));
     let (here, elsewhere): (Vec<_>, Vec<_>) =
-        problem.also.iter().partition(|(place, _)| place.file == problem.place.file);
-    if let Some(source) = sources.get(problem.place.file) {
-        let primary = annotation(source, AnnotationKind::Primary, &problem.place, &problem.label);
-        let more = here.iter().map(|(place, text)| annotation(source, AnnotationKind::Context, place, text));
+        problem.also.iter().partition(|(location, _)| location.file == problem.location.file);
+    if let Some(source) = sources.get(problem.location.file) {
+        let primary = annotation(source, AnnotationKind::Primary, &problem.location, &problem.label);
+        let more = here.iter().map(|(location, text)| annotation(source, AnnotationKind::Context, location, text));
         group = group.element(snippet(source).annotation(primary).annotations(more));
     }
-    for (place, text) in elsewhere {
-        if let Some(source) = sources.get(place.file) {
-            group = group.element(snippet(source).annotation(annotation(source, AnnotationKind::Context, place, text)));
+    for (location, text) in elsewhere {
+        if let Some(source) = sources.get(location.file) {
+            group =
+                group.element(snippet(source).annotation(annotation(source, AnnotationKind::Context, location, text)));
         }
     }
     problem.help.iter().fold(group, |group, help| group.element(Title::HELP.message(help.as_str())))
@@ -48,8 +49,8 @@ fn snippet<'a>(source: &'a Source) -> Snippet<'a, Annotation<'a>> {
     Snippet::source(source.text.as_str()).line_start(1).path(source.path.display().to_string())
 }
 
-fn annotation<'a>(source: &Source, kind: AnnotationKind, place: &Place, label: &'a str) -> Annotation<'a> {
-    kind.span(within(&source.text, &place.span)).label((!label.is_empty()).then_some(label))
+fn annotation<'a>(source: &Source, kind: AnnotationKind, location: &Location, label: &'a str) -> Annotation<'a> {
+    kind.span(within(&source.text, &location.span)).label((!label.is_empty()).then_some(label))
 }
 
 /// The span, moved to the nearest characters of the text: what draws it takes no other.

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use bulkhead_types::{GuestName, IfName, Mac, SegmentName, VlanId};
 use ipnet::IpNet;
 
-use super::place::At;
+use super::location::Located;
+use super::model::{DefaultNetwork, Endpoint, Format};
 use super::read::table;
 use super::value::{
-    Cpu, DefaultNetwork, Endpoint, Icmp, LibvirtName, List, Many, Metric, Mode, Mtu, Name, Named, Net, Pids, PoolPath,
-    Ports, Size, Target, Vcpus, Volume,
+    Cpu, Icmp, LibvirtName, List, Many, Metric, Mode, Mtu, Name, Named, Net, Pids, PoolPath, Ports, Size, Target,
+    Vcpus, Volume,
 };
-use crate::guest::model::Format;
 
 table! {
     /// What a host is to be: its trunks, segments, pools and guests, and who may talk to whom. `/etc/bulkhead/host.toml`
@@ -175,19 +175,23 @@ table! {
 
 impl Segment {
     /// The VLAN link's name, given or derived from the tag.
-    pub(crate) fn vlan_link_name(&self) -> Option<At<IfName>> {
+    pub(crate) fn vlan_link_name(&self) -> Option<Located<IfName>> {
         self.link_name(self.vlan_link.as_ref(), "vlan")
     }
 
     /// The bridge's name, given or derived from the tag.
-    pub(crate) fn bridge_name(&self) -> Option<At<IfName>> {
+    pub(crate) fn bridge_name(&self) -> Option<Located<IfName>> {
         self.link_name(self.bridge.as_ref(), "br")
     }
 
-    fn link_name(&self, given: Option<&At<IfName>>, prefix: &str) -> Option<At<IfName>> {
+    fn link_name(&self, given: Option<&Located<IfName>>, prefix: &str) -> Option<Located<IfName>> {
         let vlan = self.vlan.as_ref()?;
-        let derived =
-            || format!("{prefix}{}", vlan.value).parse().ok().map(|value| At { value, place: vlan.place.clone() });
+        let derived = || {
+            format!("{prefix}{}", vlan.value)
+                .parse()
+                .ok()
+                .map(|value| Located { value, location: vlan.location.clone() })
+        };
         given.cloned().or_else(derived)
     }
 }

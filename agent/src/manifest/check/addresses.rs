@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use super::claims::Claims;
 use super::{host, links};
 use crate::manifest::identity;
-use crate::manifest::place::At;
+use crate::manifest::location::Located;
 use crate::manifest::problem::Problems;
+use crate::manifest::tables::Tables;
 use crate::manifest::value::{Entry, special};
-use crate::manifest::whole::Whole;
 use crate::manifest::wire::{Nic, Segment};
 
 /// What is taken so far.
@@ -21,14 +21,14 @@ struct Taken<'a> {
     anywhere: Claims<IpAddr>,
 }
 
-pub(super) fn check(whole: &Whole, problems: &mut Problems) {
+pub(super) fn check(tables: &Tables, problems: &mut Problems) {
     let mut taken = Taken { macs: Claims::new(), here: Claims::new(), anywhere: Claims::new() };
-    for guest in &whole.guests.0 {
+    for guest in &tables.guests.0 {
         for nic in guest.table.nic.iter().flat_map(|nics| &nics.value.0) {
             mac(&guest.name, nic, &mut taken, problems);
             speaks(nic, problems);
-            let Some(segment) = whole.segments.get(&nic.name) else {
-                links::no_segment(&nic.place, &nic.name, whole, problems);
+            let Some(segment) = tables.segments.get(&nic.name) else {
+                links::no_segment(&nic.location, &nic.name, tables, problems);
                 continue;
             };
             for address in nic.table.address.iter().flat_map(|list| &list.value.0) {
@@ -41,11 +41,11 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
 
 fn mac(guest: &GuestName, nic: &Entry<SegmentName, Nic>, taken: &mut Taken<'_>, problems: &mut Problems) {
     let given = nic.table.mac.as_ref();
-    let Some(mac) = given.map(|at| at.value).or_else(|| identity::nic_mac(guest, &nic.name)) else { return };
-    let place = given.map_or(&nic.place, |at| &at.place);
-    if let Some((first, earlier)) = taken.macs.claim(mac, place, &nic.place.key) {
+    let mac = given.map_or_else(|| identity::nic_mac(guest, &nic.name), |at| at.value);
+    let location = given.map_or(&nic.location, |at| &at.location);
+    if let Some((first, earlier)) = taken.macs.claim(mac, location, &nic.location.key) {
         problems
-            .error(place, format!("{earlier} and {} have the same MAC {mac}", nic.place.key))
+            .error(location, format!("{earlier} and {} have the same MAC {mac}", nic.location.key))
             .label(if given.is_some() { "again" } else { "derived for this one" })
             .also(&first, format!("first for {earlier}"))
             .help(if given.is_some() {
@@ -59,20 +59,20 @@ fn mac(guest: &GuestName, nic: &Entry<SegmentName, Nic>, taken: &mut Taken<'_>, 
 /// Whether the NIC can say anything at all.
 fn speaks(nic: &Entry<SegmentName, Nic>, problems: &mut Problems) {
     let addresses = nic.table.address.as_ref();
-    if problems.within(nic.place.file, &nic.place.key) {
+    if problems.within(nic.location.file, &nic.location.key) {
         return;
     }
     let v4 = addresses.is_some_and(|list| list.value.0.iter().any(|at| at.value.is_ipv4()));
     match nic.table.dhcp.as_ref().filter(|dhcp| dhcp.value) {
         Some(dhcp) if !v4 => {
             problems
-                .error(&dhcp.place, format!("`{}` needs an IPv4 address beside it", dhcp.place.key))
+                .error(&dhcp.location, format!("`{}` needs an IPv4 address beside it", dhcp.location.key))
                 .label("dhcp needs an address until leases are learned")
                 .help("write address = [\"...\"] with the address that the DHCP server gives this MAC");
         }
         None if addresses.is_none() => {
             problems
-                .lack(&nic.place, format!("`{}` has no address", nic.place.key))
+                .absent_warning(&nic.location, format!("`{}` has no address", nic.location.key))
                 .label("it can send neither IPv4 nor IPv6")
                 .help("write address = [\"...\"]");
         }
@@ -81,46 +81,47 @@ fn speaks(nic: &Entry<SegmentName, Nic>, problems: &mut Problems) {
 }
 
 fn once<'a>(
-    at: &At<IpAddr>,
+    at: &Located<IpAddr>,
     segment: &'a Entry<SegmentName, Segment>,
     nic: &Entry<SegmentName, Nic>,
     taken: &mut Taken<'a>,
     problems: &mut Problems,
 ) {
-    let holder = &nic.place.key;
-    if let Some((first, earlier)) = taken.here.claim((&segment.name, at.value), &at.place, holder) {
+    let holder = &nic.location.key;
+    if let Some((first, earlier)) = taken.here.claim((&segment.name, at.value), &at.location, holder) {
         problems
-            .error(&at.place, format!("{earlier} and {holder} have the same address {}", at.value))
+            .error(&at.location, format!("{earlier} and {holder} have the same address {}", at.value))
             .label("again")
             .also(&first, format!("first for {earlier}"))
             .help("write another address at one of them");
-    } else if let Some((first, earlier)) = taken.anywhere.claim(at.value, &at.place, holder) {
+    } else if let Some((first, earlier)) = taken.anywhere.claim(at.value, &at.location, holder) {
         problems
-            .warning(&at.place, format!("{earlier} and {holder} have the same address {} on two segments", at.value))
+            .warning(&at.location, format!("{earlier} and {holder} have the same address {} on two segments", at.value))
             .label("again, on another segment")
             .also(&first, format!("first for {earlier}"))
             .help("right only where both segments use the same network on purpose");
     }
 }
 
-fn belongs(at: &At<IpAddr>, segment: &Segment, problems: &mut Problems) {
+fn belongs(at: &Located<IpAddr>, segment: &Segment, problems: &mut Problems) {
     let nets = host::addresses(segment);
     if let Some(own) = nets.iter().find(|own| own.value.addr() == at.value) {
         problems
-            .error(&at.place, format!("`{}` is {}, the host's own address", at.place.key, at.value))
+            .error(&at.location, format!("`{}` is {}, the host's own address", at.location.key, at.value))
             .label("taken")
-            .also(&own.place, "by the host")
+            .also(&own.location, "by the host")
             .help("write another address");
         return;
     }
     if let Some(gateway) = host::gateways(segment).iter().find(|gateway| gateway.value == at.value) {
         problems
-            .warning(&at.place, format!("`{}` is {}, the gateway of the segment", at.place.key, at.value))
+            .warning(&at.location, format!("`{}` is {}, the gateway of the segment", at.location.key, at.value))
             .label("the guest takes the gateway's address")
-            .also(&gateway.place, "the host's gateway")
+            .also(&gateway.location, "the host's gateway")
             .help("right only if this guest is the router");
     }
-    let family: Vec<&At<IpNet>> = nets.iter().filter(|own| own.value.addr().is_ipv4() == at.value.is_ipv4()).collect();
+    let family: Vec<&Located<IpNet>> =
+        nets.iter().filter(|own| own.value.addr().is_ipv4() == at.value.is_ipv4()).collect();
     let inside = family.iter().find(|own| own.value.contains(&at.value));
     let link_local = matches!(at.value, IpAddr::V6(v6) if v6.is_unicast_link_local());
     match inside {
@@ -129,20 +130,20 @@ fn belongs(at: &At<IpAddr>, segment: &Segment, problems: &mut Problems) {
             if let Some(what) = what {
                 problems
                     .error(
-                        &at.place,
-                        format!("`{}` is {}, the {what} of {}", at.place.key, at.value, own.value.trunc()),
+                        &at.location,
+                        format!("`{}` is {}, the {what} of {}", at.location.key, at.value, own.value.trunc()),
                     )
-                    .also(&own.place, "the segment's network")
+                    .also(&own.location, "the segment's network")
                     .help("write an address between the network's own and its broadcast address");
             }
         }
         None if !family.is_empty() && !link_local => {
             let networks: Vec<String> = family.iter().map(|own| own.value.trunc().to_string()).collect();
-            let problem =
-                problems.error(&at.place, format!("`{}` is {}, outside its segment's network", at.place.key, at.value));
+            let problem = problems
+                .error(&at.location, format!("`{}` is {}, outside its segment's network", at.location.key, at.value));
             problem.label(format!("not in {}", networks.join(" or in ")));
             for own in family {
-                problem.also(&own.place, "the segment's network, by the host's address");
+                problem.also(&own.location, "the segment's network, by the host's address");
             }
             problem.help("write an address within it, or add an address of the host in the guest's network");
         }

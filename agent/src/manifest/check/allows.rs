@@ -5,56 +5,57 @@ use std::collections::BTreeSet;
 use bulkhead_types::SegmentName;
 
 use super::reach;
-use crate::manifest::place::At;
+use crate::manifest::location::Located;
+use crate::manifest::model::Endpoint;
 use crate::manifest::problem::Problems;
-use crate::manifest::value::{Endpoint, List, Net};
-use crate::manifest::whole::Whole;
+use crate::manifest::tables::Tables;
+use crate::manifest::value::{List, Net};
 use crate::manifest::wire::Allow;
 
-pub(super) fn check(whole: &Whole, problems: &mut Problems) {
-    for allow in &whole.allows {
+pub(super) fn check(tables: &Tables, problems: &mut Problems) {
+    for allow in &tables.allows {
         traffic(allow, problems);
         let (from, to) = (endpoints(allow.value.from.as_ref()), endpoints(allow.value.to.as_ref()));
         for at in from.iter().chain(to) {
-            reach::declared(at, whole, problems);
+            reach::declared(at, tables, problems);
         }
         let mut shared = BTreeSet::new();
         for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
-            shared.extend(pair(from, to, whole, problems));
+            shared.extend(pair(from, to, tables, problems));
         }
-        narrowed("from", from, allow.value.from_net.as_ref(), &shared, whole, problems);
-        narrowed("to", to, allow.value.to_net.as_ref(), &shared, whole, problems);
+        narrowed("from", from, allow.value.from_net.as_ref(), &shared, tables, problems);
+        narrowed("to", to, allow.value.to_net.as_ref(), &shared, tables, problems);
         one_family(&allow.value, problems);
     }
 }
 
-fn endpoints(list: Option<&At<List<Endpoint>>>) -> &[At<Endpoint>] {
+fn endpoints(list: Option<&Located<List<Endpoint>>>) -> &[Located<Endpoint>] {
     list.map_or(&[], |list| &list.value.0)
 }
 
 /// Something, and not both everything and something.
-fn traffic(allow: &At<Allow>, problems: &mut Problems) {
+fn traffic(allow: &Located<Allow>, problems: &mut Problems) {
     let Allow { tcp, udp, icmp, any, .. } = &allow.value;
     let some = [
-        ("tcp", tcp.as_ref().map(|at| &at.place)),
-        ("udp", udp.as_ref().map(|at| &at.place)),
-        ("icmp", icmp.as_ref().map(|at| &at.place)),
+        ("tcp", tcp.as_ref().map(|at| &at.location)),
+        ("udp", udp.as_ref().map(|at| &at.location)),
+        ("icmp", icmp.as_ref().map(|at| &at.location)),
     ];
-    let kinds = || some.iter().filter_map(|(name, place)| place.map(|place| (*name, place)));
+    let kinds = || some.iter().filter_map(|(name, location)| location.map(|location| (*name, location)));
     match any.as_ref().filter(|any| any.value) {
         Some(any) => {
-            for (name, place) in kinds() {
+            for (name, location) in kinds() {
                 problems
-                    .error(place, format!("`{}` stands beside `any`, which allows everything already", place.key))
-                    .also(&any.place, "everything")
+                    .error(location, format!("`{}` stands beside `any`, which allows everything already", location.key))
+                    .also(&any.location, "everything")
                     .help(format!("leave out `any` to allow only what {name} names, or leave out `{name}`"));
             }
         }
         None => {
             let icmp_only = tcp.is_none() && udp.is_none() && icmp.as_ref().is_none_or(|at| at.value.0.is_empty());
-            if icmp_only && !problems.within(allow.place.file, &allow.place.key) {
+            if icmp_only && !problems.within(allow.location.file, &allow.location.key) {
                 problems
-                    .error(&allow.place, format!("`{}` allows nothing", allow.place.key))
+                    .error(&allow.location, format!("`{}` allows nothing", allow.location.key))
                     .label("no tcp, udp, icmp or any")
                     .help("write tcp = [443], udp = [53], icmp = true, or any = true for everything");
             }
@@ -64,49 +65,49 @@ fn traffic(allow: &At<Allow>, problems: &mut Problems) {
 
 /// The segments on which the two can meet; notes why there is none.
 fn pair<'a>(
-    from: &'a At<Endpoint>,
-    to: &'a At<Endpoint>,
-    whole: &'a Whole,
+    from: &'a Located<Endpoint>,
+    to: &'a Located<Endpoint>,
+    tables: &'a Tables,
     problems: &mut Problems,
 ) -> BTreeSet<&'a SegmentName> {
     let (a, b) = (&from.value, &to.value);
-    let (Some(on_a), Some(on_b)) = (reach::segments(a, whole), reach::segments(b, whole)) else {
+    let (Some(on_a), Some(on_b)) = (reach::segments(a, tables), reach::segments(b, tables)) else {
         return BTreeSet::new();
     };
     let shared: BTreeSet<&SegmentName> = on_a.intersection(&on_b).copied().collect();
     let why = match (a, b) {
         (Endpoint::Guest(_), _) | (Endpoint::Host, Endpoint::Host) if a == b => Some((
-            format!("`{}` is {b}, which `from` is too", to.place.key),
+            format!("`{}` is {b}, which `from` is too", to.location.key),
             "what stays within one machine needs no allow",
         )),
         (Endpoint::Outside(_) | Endpoint::Host, Endpoint::Outside(_) | Endpoint::Host) if !shared.is_empty() => Some((
-            format!("`{}`: {a} and {b} speak without an allow", to.place.key),
+            format!("`{}`: {a} and {b} speak without an allow", to.location.key),
             "leave it out: Bulkhead gates guests; host and outside speak as before",
         )),
         _ => None,
     };
     if let Some((title, help)) = why {
-        problems.error(&to.place, title).label("to").also(&from.place, "from").help(help);
+        problems.error(&to.location, title).label("to").also(&from.location, "from").help(help);
     } else if shared.is_empty() {
         apart(from, to, &on_a.union(&on_b).copied().collect(), problems);
     }
     shared
 }
 
-fn apart(from: &At<Endpoint>, to: &At<Endpoint>, on: &BTreeSet<&SegmentName>, problems: &mut Problems) {
+fn apart(from: &Located<Endpoint>, to: &Located<Endpoint>, on: &BTreeSet<&SegmentName>, problems: &mut Problems) {
     let host = [from, to].into_iter().find(|at| at.value == Endpoint::Host);
     let other = if from.value == Endpoint::Host { to } else { from };
     let segments = on.iter().map(|name| name.as_str()).collect::<Vec<_>>();
     match host {
         Some(host) => problems
-            .error(&host.place, format!("`{}`: the host is on no segment of {}", host.place.key, other.value))
+            .error(&host.location, format!("`{}`: the host is on no segment of {}", host.location.key, other.value))
             .label("invisible there")
-            .also(&other.place, "on another segment")
+            .also(&other.location, "on another segment")
             .help("write host = { address = [\"...\"] } in that [segment.NAME]; Bulkhead does not route"),
         None => problems
-            .error(&to.place, format!("`{}`: {} and {} share no segment", to.place.key, from.value, to.value))
+            .error(&to.location, format!("`{}`: {} and {} share no segment", to.location.key, from.value, to.value))
             .label("to")
-            .also(&from.place, "from")
+            .also(&from.location, "from")
             .help(format!(
                 "Bulkhead does not route between segments ({}): give both a NIC on one of them",
                 segments.join(", ")
@@ -117,15 +118,15 @@ fn apart(from: &At<Endpoint>, to: &At<Endpoint>, on: &BTreeSet<&SegmentName>, pr
 /// A network that holds no address of the side it narrows never matches: addresses are pinned.
 fn narrowed(
     side: &str,
-    endpoints: &[At<Endpoint>],
-    nets: Option<&At<List<Net>>>,
+    endpoints: &[Located<Endpoint>],
+    nets: Option<&Located<List<Net>>>,
     shared: &BTreeSet<&SegmentName>,
-    whole: &Whole,
+    tables: &Tables,
     problems: &mut Problems,
 ) {
     let anybody = endpoints.iter().any(|at| matches!(at.value, Endpoint::Outside(_)));
     let addresses: Vec<_> =
-        endpoints.iter().flat_map(|at| shared.iter().flat_map(|on| reach::addresses(&at.value, on, whole))).collect();
+        endpoints.iter().flat_map(|at| shared.iter().flat_map(|on| reach::addresses(&at.value, on, tables))).collect();
     if anybody || addresses.is_empty() {
         return;
     }
@@ -133,7 +134,10 @@ fn narrowed(
         if !addresses.iter().any(|address| net.value.0.contains(address)) {
             let known: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
             problems
-                .error(&net.place, format!("`{}` is {}, where `{side}` has no address", net.place.key, net.value.0))
+                .error(
+                    &net.location,
+                    format!("`{}` is {}, where `{side}` has no address", net.location.key, net.value.0),
+                )
                 .label("never matches")
                 .help(format!("write a network that holds one of {}, or leave it out", known.join(", ")));
         }
@@ -142,13 +146,14 @@ fn narrowed(
 
 fn one_family(allow: &Allow, problems: &mut Problems) {
     let (Some(from), Some(to)) = (&allow.from_net, &allow.to_net) else { return };
-    let v4 = |nets: &At<List<Net>>| nets.value.0.iter().map(|at| at.value.0.addr().is_ipv4()).collect::<BTreeSet<_>>();
+    let v4 =
+        |nets: &Located<List<Net>>| nets.value.0.iter().map(|at| at.value.0.addr().is_ipv4()).collect::<BTreeSet<_>>();
     let (a, b) = (v4(from), v4(to));
     if !a.is_empty() && !b.is_empty() && a.is_disjoint(&b) {
         problems
-            .error(&to.place, format!("`{}` and `from-net` are of different families", to.place.key))
+            .error(&to.location, format!("`{}` and `from-net` are of different families", to.location.key))
             .label("no packet is both IPv4 and IPv6")
-            .also(&from.place, "the other family")
+            .also(&from.location, "the other family")
             .help("write networks of one family on both sides");
     }
 }

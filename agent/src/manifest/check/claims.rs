@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::place::Place;
+use crate::manifest::location::Location;
 
 /// Who holds what.
 pub(super) struct Claims<K> {
-    held: BTreeMap<K, (Place, String)>,
+    held: BTreeMap<K, (Location, String)>,
 }
 
 impl<K: Ord> Claims<K> {
@@ -15,8 +15,13 @@ impl<K: Ord> Claims<K> {
     }
 
     /// Holds the thing for somebody, or tells where and by whom it is held already.
-    pub(super) fn claim(&mut self, thing: K, place: &Place, holder: impl Into<String>) -> Option<(Place, String)> {
-        let holder = (place.clone(), holder.into());
+    pub(super) fn claim(
+        &mut self,
+        thing: K,
+        location: &Location,
+        holder: impl Into<String>,
+    ) -> Option<(Location, String)> {
+        let holder = (location.clone(), holder.into());
         match self.held.get(&thing) {
             Some(earlier) => Some(earlier.clone()),
             None => {

@@ -6,16 +6,16 @@ use bulkhead_types::SegmentName;
 use ipnet::IpNet;
 
 use super::claims::Claims;
-use crate::manifest::place::At;
+use crate::manifest::location::Located;
 use crate::manifest::problem::Problems;
+use crate::manifest::tables::Tables;
 use crate::manifest::value::{Entry, special};
-use crate::manifest::whole::Whole;
 use crate::manifest::wire::{Host, Segment};
 
-pub(super) fn check(whole: &Whole, problems: &mut Problems) {
+pub(super) fn check(tables: &Tables, problems: &mut Problems) {
     let mut gateways = Claims::new();
-    let mut earlier: Vec<(&SegmentName, &At<IpNet>)> = Vec::new();
-    for Entry { name, table, .. } in &whole.segments.0 {
+    let mut earlier: Vec<(&SegmentName, &Located<IpNet>)> = Vec::new();
+    for Entry { name, table, .. } in &tables.segments.0 {
         let Some(host) = &table.host else { continue };
         overlaps(&earlier, name, &host.value, problems);
         earlier.extend(addresses(table).iter().map(|at| (name, at)));
@@ -25,7 +25,7 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
         }
         if let (Some(metric), None) = (&host.value.metric, &host.value.gateway) {
             problems
-                .lack(&metric.place, format!("`{}` is of no route", metric.place.key))
+                .absent_warning(&metric.location, format!("`{}` is of no route", metric.location.key))
                 .label("there is no gateway here")
                 .help("leave it out, or write gateway = \"...\" beside it");
         }
@@ -33,16 +33,16 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
 }
 
 /// The host's addresses on a segment.
-pub(super) fn addresses(segment: &Segment) -> &[At<IpNet>] {
+pub(super) fn addresses(segment: &Segment) -> &[Located<IpNet>] {
     segment.host.as_ref().and_then(|host| host.value.address.as_ref()).map_or(&[], |list| &list.value.0)
 }
 
 /// The host's gateways on a segment.
-pub(super) fn gateways(segment: &Segment) -> &[At<IpAddr>] {
+pub(super) fn gateways(segment: &Segment) -> &[Located<IpAddr>] {
     segment.host.as_ref().and_then(|host| host.value.gateway.as_ref()).map_or(&[], |list| &list.value.0)
 }
 
-fn overlaps(earlier: &[(&SegmentName, &At<IpNet>)], name: &SegmentName, host: &Host, problems: &mut Problems) {
+fn overlaps(earlier: &[(&SegmentName, &Located<IpNet>)], name: &SegmentName, host: &Host, problems: &mut Problems) {
     for at in host.address.iter().flat_map(|list| &list.value.0) {
         let overlap = |other: &IpNet| other.contains(&at.value.network()) || at.value.contains(&other.network());
         let Some((other, first)) = earlier.iter().find(|(_, first)| overlap(&first.value)) else { continue };
@@ -58,36 +58,36 @@ fn overlaps(earlier: &[(&SegmentName, &At<IpNet>)], name: &SegmentName, host: &H
             )
         };
         problems
-            .error(&at.place, title)
+            .error(&at.location, title)
             .label("which segment a packet leaves by would be chance")
-            .also(&first.place, "the other one")
+            .also(&first.location, "the other one")
             .help("write networks that do not overlap");
     }
 }
 
-fn one_of_a_family(gateway: &At<IpAddr>, name: &SegmentName, claims: &mut Claims<bool>, problems: &mut Problems) {
+fn one_of_a_family(gateway: &Located<IpAddr>, name: &SegmentName, claims: &mut Claims<bool>, problems: &mut Problems) {
     let family = if gateway.value.is_ipv4() { "IPv4" } else { "IPv6" };
     let holder = format!("default gateway of segment.{}", name);
-    if let Some((first, earlier)) = claims.claim(gateway.value.is_ipv4(), &gateway.place, &holder) {
+    if let Some((first, earlier)) = claims.claim(gateway.value.is_ipv4(), &gateway.location, &holder) {
         problems
-            .error(&gateway.place, format!("the host has two default gateways for {family}"))
+            .error(&gateway.location, format!("the host has two default gateways for {family}"))
             .label(holder)
             .also(&first, earlier)
             .help("keep the one that leads to the rest of the world");
     }
 }
 
-fn reachable(gateway: &At<IpAddr>, host: &At<Host>, problems: &mut Problems) {
-    let addresses: &[At<IpNet>] = host.value.address.as_ref().map_or(&[], |list| &list.value.0);
-    let key = format!("{}.address", host.place.key);
-    if addresses.is_empty() || problems.within(host.place.file, &key) {
+fn reachable(gateway: &Located<IpAddr>, host: &Located<Host>, problems: &mut Problems) {
+    let addresses: &[Located<IpNet>] = host.value.address.as_ref().map_or(&[], |list| &list.value.0);
+    let key = format!("{}.address", host.location.key);
+    if addresses.is_empty() || problems.within(host.location.file, &key) {
         return;
     }
     if let Some(own) = addresses.iter().find(|own| own.value.addr() == gateway.value) {
         problems
-            .error(&gateway.place, format!("`{}` is the host's own address", gateway.place.key))
+            .error(&gateway.location, format!("`{}` is the host's own address", gateway.location.key))
             .label("the host would send to itself")
-            .also(&own.place, "its own address")
+            .also(&own.location, "its own address")
             .help("write the router's address");
         return;
     }
@@ -99,15 +99,15 @@ fn reachable(gateway: &At<IpAddr>, host: &At<Host>, problems: &mut Problems) {
             let family = || addresses.iter().filter(|own| own.value.addr().is_ipv4() == v4);
             let nets: Vec<String> = family().map(|own| own.value.trunc().to_string()).collect();
             let problem = problems.error(
-                &gateway.place,
-                format!("`{}` is {}, outside every address of the host here", gateway.place.key, gateway.value),
+                &gateway.location,
+                format!("`{}` is {}, outside every address of the host here", gateway.location.key, gateway.value),
             );
             problem.label(match nets.as_slice() {
                 [] => format!("the host has no {} address here", if v4 { "IPv4" } else { "IPv6" }),
                 nets => format!("not in {}", nets.join(" or in ")),
             });
             for own in family() {
-                problem.also(&own.place, "the host is here");
+                problem.also(&own.location, "the host is here");
             }
             problem.help("write a gateway within the host's own network, or add an address in the gateway's network");
         }
@@ -116,8 +116,8 @@ fn reachable(gateway: &At<IpAddr>, host: &At<Host>, problems: &mut Problems) {
     let within = IpNet::new(gateway.value, net.value.prefix_len()).ok();
     if let Some(what) = within.and_then(|net| special(&net)) {
         problems
-            .error(&gateway.place, format!("`{}` is the {what} of {}", gateway.place.key, net.value.trunc()))
-            .also(&net.place, "the host is here")
+            .error(&gateway.location, format!("`{}` is the {what} of {}", gateway.location.key, net.value.trunc()))
+            .also(&net.location, "the host is here")
             .help("write the router's own address");
     }
 }

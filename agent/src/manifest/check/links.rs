@@ -6,24 +6,24 @@ use bulkhead_types::{IfName, SegmentName};
 
 use super::claims::Claims;
 use crate::manifest::identity;
-use crate::manifest::place::{At, Place};
+use crate::manifest::location::{Located, Location};
 use crate::manifest::problem::Problems;
 use crate::manifest::spell::nearest;
+use crate::manifest::tables::Tables;
 use crate::manifest::value::Entry;
-use crate::manifest::whole::Whole;
 use crate::manifest::wire::Segment;
 
-pub(super) fn check(whole: &Whole, problems: &mut Problems) {
-    trunks(whole, problems);
-    let doubled = tags(whole, problems);
-    names(whole, &doubled, problems);
+pub(super) fn check(tables: &Tables, problems: &mut Problems) {
+    trunks(tables, problems);
+    let doubled = tags(tables, problems);
+    names(tables, &doubled, problems);
     let mut networks = Claims::new();
-    for segment in &whole.segments.0 {
+    for segment in &tables.segments.0 {
         let Some(network) = &segment.table.libvirt_network else { continue };
         let holder = format!("network of segment.{}", segment.name);
-        if let Some((first, earlier)) = networks.claim(network.value.0.clone(), &network.place, &holder) {
+        if let Some((first, earlier)) = networks.claim(network.value.0.clone(), &network.location, &holder) {
             problems
-                .error(&network.place, format!("two segments are the libvirt network {:?}", network.value.0))
+                .error(&network.location, format!("two segments are the libvirt network {:?}", network.value.0))
                 .label(holder)
                 .also(&first, earlier)
                 .help("write another name at one of them");
@@ -31,32 +31,32 @@ pub(super) fn check(whole: &Whole, problems: &mut Problems) {
     }
 }
 
-fn trunks(whole: &Whole, problems: &mut Problems) {
+fn trunks(tables: &Tables, problems: &mut Problems) {
     let used: BTreeSet<&IfName> =
-        whole.segments.0.iter().filter_map(|s| s.table.trunk.as_ref()).map(|t| &t.value).collect();
+        tables.segments.0.iter().filter_map(|s| s.table.trunk.as_ref()).map(|t| &t.value).collect();
     // A segment whose trunk is not understood may have meant any of them.
     let sure =
-        whole.segments.0.iter().all(|s| s.table.trunk.as_ref().is_some_and(|t| whole.trunks.get(&t.value).is_some()));
-    for trunk in &whole.trunks.0 {
+        tables.segments.0.iter().all(|s| s.table.trunk.as_ref().is_some_and(|t| tables.trunks.get(&t.value).is_some()));
+    for trunk in &tables.trunks.0 {
         if sure && !used.contains(&trunk.name) {
             problems
-                .lack(&trunk.place, format!("`{}` carries no segment", trunk.place.key))
+                .absent_warning(&trunk.location, format!("`{}` carries no segment", trunk.location.key))
                 .label("nothing is done with it")
                 .help(format!("write trunk = \"{}\" in a [segment.NAME], or leave it out", trunk.name));
         }
     }
-    for segment in &whole.segments.0 {
+    for segment in &tables.segments.0 {
         let Some(trunk) = &segment.table.trunk else { continue };
-        if whole.trunks.get(&trunk.value).is_none() {
-            let names: Vec<&str> = whole.trunks.0.iter().map(|trunk| trunk.name.as_str()).collect();
+        if tables.trunks.get(&trunk.value).is_none() {
+            let names: Vec<&str> = tables.trunks.0.iter().map(|trunk| trunk.name.as_str()).collect();
             let help = match nearest(trunk.value.as_str(), names.iter().copied()) {
                 Some(name) => format!("write trunk = {name:?}, or declare it: [trunk.{}]", quoted(&trunk.value)),
                 None => format!("declare it: [trunk.{}]", quoted(&trunk.value)),
             };
             problems
                 .absent(
-                    &trunk.place,
-                    format!("`{}` names the trunk {}, which is not declared", trunk.place.key, trunk.value),
+                    &trunk.location,
+                    format!("`{}` names the trunk {}, which is not declared", trunk.location.key, trunk.value),
                 )
                 .label("no such trunk")
                 .help(help);
@@ -70,16 +70,19 @@ fn quoted(name: &IfName) -> String {
 }
 
 /// The segments whose tag another one has already; their derived names clash too, and that needs no second word.
-fn tags(whole: &Whole, problems: &mut Problems) -> BTreeSet<SegmentName> {
+fn tags(tables: &Tables, problems: &mut Problems) -> BTreeSet<SegmentName> {
     let mut claims = Claims::new();
     let mut doubled = BTreeSet::new();
-    for Entry { name, table, .. } in &whole.segments.0 {
+    for Entry { name, table, .. } in &tables.segments.0 {
         let (Some(trunk), Some(vlan)) = (&table.trunk, &table.vlan) else { continue };
         let holder = format!("segment.{}", name);
-        if let Some((first, earlier)) = claims.claim((&trunk.value, vlan.value), &vlan.place, &holder) {
+        if let Some((first, earlier)) = claims.claim((&trunk.value, vlan.value), &vlan.location, &holder) {
             doubled.insert(name.clone());
             problems
-                .error(&vlan.place, format!("{earlier} and {holder} are both VLAN {} of {}", vlan.value, trunk.value))
+                .error(
+                    &vlan.location,
+                    format!("{earlier} and {holder} are both VLAN {} of {}", vlan.value, trunk.value),
+                )
                 .label(format!("again for {holder}"))
                 .also(&first, format!("first for {earlier}"))
                 .help("write another VLAN at one of them, or make them one segment");
@@ -89,63 +92,64 @@ fn tags(whole: &Whole, problems: &mut Problems) -> BTreeSet<SegmentName> {
 }
 
 /// A name that an interface has or gets.
-struct Named {
-    at: At<IfName>,
+struct Interface {
+    at: Located<IfName>,
     holder: String,
     /// The key that would give it another name, where it was not given but derived.
     derived: Option<&'static str>,
 }
 
-fn names(whole: &Whole, doubled: &BTreeSet<SegmentName>, problems: &mut Problems) {
+fn names(tables: &Tables, doubled: &BTreeSet<SegmentName>, problems: &mut Problems) {
     let mut claims = Claims::new();
-    for Named { at, holder, derived } in all_names(whole, doubled) {
-        let Some((first, earlier)) = claims.claim(at.value.clone(), &at.place, &holder) else { continue };
+    for Interface { at, holder, derived } in all_names(tables, doubled) {
+        let Some((first, earlier)) = claims.claim(at.value.clone(), &at.location, &holder) else { continue };
         let help = match derived {
             None => "write another name at one of them".to_owned(),
             Some(key) => format!("give one of them a name of its own, such as {key} = \"{}b\"", at.value),
         };
         problems
-            .error(&at.place, format!("two interfaces would be called {}: {earlier} and {holder}", at.value))
+            .error(&at.location, format!("two interfaces would be called {}: {earlier} and {holder}", at.value))
             .label(holder)
             .also(&first, earlier)
             .help(help);
     }
 }
 
-fn all_names(whole: &Whole, doubled: &BTreeSet<SegmentName>) -> Vec<Named> {
+fn all_names(tables: &Tables, doubled: &BTreeSet<SegmentName>) -> Vec<Interface> {
     let mut names = Vec::new();
-    for trunk in &whole.trunks.0 {
-        let at = At { value: trunk.name.clone(), place: trunk.place.clone() };
-        names.push(Named { at, holder: format!("the trunk {}", trunk.name), derived: None });
+    for trunk in &tables.trunks.0 {
+        let at = Located { value: trunk.name.clone(), location: trunk.location.clone() };
+        names.push(Interface { at, holder: format!("the trunk {}", trunk.name), derived: None });
     }
-    for Entry { name, table, .. } in &whole.segments.0 {
-        let mut add = |at: Option<At<IfName>>, given: bool, key: &'static str, what: &str| {
+    for Entry { name, table, .. } in &tables.segments.0 {
+        let mut add = |at: Option<Located<IfName>>, given: bool, key: &'static str, what: &str| {
             if let Some(at) = at.filter(|_| given || !doubled.contains(name)) {
                 let derived = if given { None } else { Some(key) };
-                names.push(Named { at, holder: format!("the {what} of segment.{}", name), derived });
+                names.push(Interface { at, holder: format!("the {what} of segment.{}", name), derived });
             }
         };
         add(table.vlan_link_name(), table.vlan_link.is_some(), "vlan-link", "VLAN link");
         add(table.bridge_name(), table.bridge.is_some(), "bridge", "bridge");
     }
-    for guest in &whole.guests.0 {
+    for guest in &tables.guests.0 {
         for nic in guest.table.nic.iter().flat_map(|nics| &nics.value.0) {
             let tap = identity::tap(&guest.name, &nic.name);
-            let at = tap.map(|value| At { value, place: nic.place.clone() });
-            let holder = format!("the tap of {}", nic.place.key);
-            names.extend(at.map(|at| Named { at, holder, derived: None }));
+            let at = tap.map(|value| Located { value, location: nic.location.clone() });
+            let holder = format!("the tap of {}", nic.location.key);
+            names.extend(at.map(|at| Interface { at, holder, derived: None }));
         }
     }
     names
 }
 
 /// A word about a segment that is not declared.
-pub(super) fn no_segment<'a>(place: &Place, name: &SegmentName, whole: &'a Whole, problems: &'a mut Problems) {
+pub(super) fn no_segment<'a>(location: &Location, name: &SegmentName, tables: &'a Tables, problems: &'a mut Problems) {
     let nearest = nearest(
         name.as_str(),
-        whole.segments.0.iter().map(|segment: &Entry<SegmentName, Segment>| segment.name.as_str()),
+        tables.segments.0.iter().map(|segment: &Entry<SegmentName, Segment>| segment.name.as_str()),
     );
-    let problem = problems.absent(place, format!("`{}` names the segment {}, which is not declared", place.key, name));
+    let problem =
+        problems.absent(location, format!("`{}` names the segment {}, which is not declared", location.key, name));
     problem.label("no such segment");
     match nearest {
         Some(near) => problem.help(format!("write {near}, or declare it: [segment.{}]", name)),

@@ -9,22 +9,15 @@ mod links;
 mod pools;
 mod reach;
 
-use super::place::Place;
 use super::problem::Problems;
-use super::whole::Whole;
+use super::tables::Tables;
 
 /// Checks the whole manifest; what is wrong is noted.
-pub(crate) fn check(whole: &Whole, problems: &mut Problems) {
-    if whole.makes_nothing() && problems.is_empty() {
-        let start = Place { file: 0, span: 0..0, key: String::new() };
-        problems
-            .warning(&start, "the manifest declares nothing")
-            .help("it is not applied; to remove what Bulkhead made, run bulkhead teardown");
-    }
-    links::check(whole, problems);
-    host::check(whole, problems);
-    pools::check(whole, problems);
-    guests::check(whole, problems);
-    addresses::check(whole, problems);
-    allows::check(whole, problems);
+pub(crate) fn check(tables: &Tables, problems: &mut Problems) {
+    links::check(tables, problems);
+    host::check(tables, problems);
+    pools::check(tables, problems);
+    guests::check(tables, problems);
+    addresses::check(tables, problems);
+    allows::check(tables, problems);
 }

@@ -3,13 +3,13 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::{Refusal, Scalar};
-use crate::manifest::place::{At, Place};
+use crate::manifest::location::{Located, Location};
 use crate::manifest::problem::Problems;
 use crate::manifest::read::{Node, Read, Table, wrong_kind};
 
 /// One value, or a list of values that differ. An element that could not be read is left out.
 #[derive(Debug, Clone)]
-pub(crate) struct List<T>(pub(crate) Vec<At<T>>);
+pub(crate) struct List<T>(pub(crate) Vec<Located<T>>);
 
 impl<T: Scalar + PartialEq> Read for List<T> {
     const WHAT: &'static str = <T as Scalar>::WHAT;
@@ -21,21 +21,21 @@ impl<T: Scalar + PartialEq> Read for List<T> {
     }
 
     fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self> {
-        let mut list: Vec<At<T>> = Vec::new();
+        let mut list: Vec<Located<T>> = Vec::new();
         let Some(elements) = node.elements() else {
-            return Some(Self(At::<T>::read(node, problems).into_iter().collect()));
+            return Some(Self(Located::<T>::read(node, problems).into_iter().collect()));
         };
         let mut empty = true;
         for element in elements {
             empty = false;
-            let Some(at) = At::<T>::read(&element, problems) else { continue };
+            let Some(at) = Located::<T>::read(&element, problems) else { continue };
             match list.iter().find(|earlier| earlier.value == at.value) {
                 None => list.push(at),
                 Some(earlier) => {
                     problems
-                        .error(&at.place, format!("`{}` stands in the list already", at.place.key))
+                        .error(&at.location, format!("`{}` stands in the list already", at.location.key))
                         .label("again")
-                        .also(&earlier.place, "first here")
+                        .also(&earlier.location, "first here")
                         .help("leave one of them out");
                 }
             }
@@ -43,7 +43,7 @@ impl<T: Scalar + PartialEq> Read for List<T> {
         // An empty list would have to mean either nothing or anything, and nobody should have to guess which.
         if empty {
             problems
-                .error(&node.place, format!("`{}` is an empty list", node.place.key))
+                .error(&node.location, format!("`{}` is an empty list", node.location.key))
                 .help(format!("leave the key out, or write {}", <T as Scalar>::EXAMPLE));
         }
         Some(Self(list))
@@ -52,7 +52,7 @@ impl<T: Scalar + PartialEq> Read for List<T> {
 
 /// `[[table]]` as often as it stands, in the order of the file.
 #[derive(Debug, Clone)]
-pub(crate) struct Many<T>(pub(crate) Vec<At<T>>);
+pub(crate) struct Many<T>(pub(crate) Vec<Located<T>>);
 
 impl<T: Read> Read for Many<T> {
     const WHAT: &'static str = "a list of tables";
@@ -68,7 +68,7 @@ impl<T: Read> Read for Many<T> {
             wrong_kind::<Self>(node, problems);
             return None;
         };
-        Some(Self(elements.filter_map(|node| At::read(&node, problems)).collect()))
+        Some(Self(elements.filter_map(|node| Located::read(&node, problems)).collect()))
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Entry<N, T> {
     /// The name.
     pub(crate) name: N,
     /// Where the name stands.
-    pub(crate) place: Place,
+    pub(crate) location: Location,
     /// What is below it.
     pub(crate) table: T,
 }
@@ -118,7 +118,7 @@ impl<N: Scalar, T: Read + Table> Read for Named<N, T> {
         for (name, node) in entries {
             let table = T::read(&node, problems);
             match (N::text(name), table) {
-                (Ok(name), Some(table)) => named.push(Entry { name, place: node.name, table }),
+                (Ok(name), Some(table)) => named.push(Entry { name, location: node.name, table }),
                 (Err(Refusal::Because(why, help)), _) => {
                     problems.error(&node.name, format!("the name of `{}` {why}", node.name.key)).help(help);
                 }

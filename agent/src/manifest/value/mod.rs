@@ -17,8 +17,8 @@ pub(crate) use list::{Entry, List, Many, Named};
 pub(crate) use names::{LibvirtName, Name, PoolPath, Target, Volume};
 pub(crate) use number::{Cpu, Metric, Mtu, Pids, Vcpus};
 pub(crate) use size::{MIB, Size, show};
-pub(crate) use traffic::{Endpoint, Icmp, Ports};
-pub(crate) use words::{DefaultNetwork, Mode};
+pub(crate) use traffic::{Icmp, Ports};
+pub(crate) use words::Mode;
 
 use super::problem::Problems;
 use super::read::{Node, Read, wrong_kind};
@@ -86,7 +86,7 @@ impl<T: Scalar> Read for T {
             Ok(value) => return Some(value),
             Err(Refusal::Kind) => wrong_kind::<T>(node, problems),
             Err(Refusal::Because(why, help)) => {
-                problems.error(&node.place, format!("`{}` {why}", node.place.key)).help(help);
+                problems.error(&node.location, format!("`{}` {why}", node.location.key)).help(help);
             }
         }
         None

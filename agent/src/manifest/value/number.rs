@@ -5,12 +5,12 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::{Refusal, Scalar};
-use crate::manifest::place::At;
+use crate::manifest::location::Located;
 use crate::manifest::problem::Problems;
 use crate::manifest::read::{Node, Read, table};
 
 /// Declares whole numbers: what each is called, how it is written, and from where to where it goes.
-macro_rules! whole {
+macro_rules! integers {
     ($($(#[doc = $doc:literal])+ $name:ident, $what:literal, $example:literal, $from:literal ..= $to:expr, $why:literal;)+) => { $(
         $(#[doc = $doc])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ macro_rules! whole {
 /// Beyond 255 CPUs a guest needs an interrupt-remapping IOMMU, which the domains here do not have.
 const MOST_CPUS: u32 = 255;
 
-whole! {
+integers! {
     /// Bytes of payload in a frame (1280 is the least that IPv6 lives with; 65535 the most a bridge takes).
     Mtu, "a number of bytes from 1280 to 65535", "1500", 1280..=65535, "the least is what IPv6 needs, the most what a bridge takes";
     /// Preference of a route: the lower wins. 0 would beat every other tool's routes.
@@ -127,8 +127,8 @@ table! {
 /// CPUs of a guest: a number, or a table with `now` and `max`.
 #[derive(Debug, Clone)]
 pub(crate) struct Vcpus {
-    pub(crate) now: At<Cpus>,
-    pub(crate) max: At<Cpus>,
+    pub(crate) now: Located<Cpus>,
+    pub(crate) max: Located<Cpus>,
 }
 
 impl Read for Vcpus {
@@ -146,7 +146,7 @@ impl Read for Vcpus {
                 Some(Self { now: table.now?, max: table.max? })
             }
             DeValue::Integer(_) => {
-                let both: At<Cpus> = Read::read(node, problems)?;
+                let both: Located<Cpus> = Read::read(node, problems)?;
                 Some(Self { now: both.clone(), max: both })
             }
             _ => {

@@ -1,6 +1,5 @@
 //! Who and what an allow speaks of.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 
 use bulkhead_types::{GuestName, SegmentName};
@@ -8,22 +7,10 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::{List, Refusal, Scalar};
+use crate::manifest::model::Endpoint;
 use crate::manifest::problem::Problems;
 use crate::manifest::read::{Node, Read};
 use crate::manifest::spell::nearest;
-
-/// One side of an allow, by the names of the manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    /// All NICs of one guest.
-    Guest(GuestName),
-    /// All guests on one segment.
-    Segment(SegmentName),
-    /// Whatever is beyond the trunk on one segment.
-    Outside(SegmentName),
-    /// This host.
-    Host,
-}
 
 const ENDPOINTS: &str =
     "write \"guest.NAME\", \"segment.NAME\" (every guest on it), \"outside.NAME\" (beyond the trunk) or \"host\"";
@@ -47,17 +34,6 @@ impl Scalar for Endpoint {
             Some(("outside", name)) => SegmentName::text(name).map(Self::Outside),
             None if text == "host" => Ok(Self::Host),
             _ => Err(Refusal::because(format!("is {text:?}, which is not an endpoint"), ENDPOINTS)),
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Guest(name) => write!(f, "guest.{name}"),
-            Self::Segment(name) => write!(f, "segment.{}", name),
-            Self::Outside(name) => write!(f, "outside.{}", name),
-            Self::Host => f.write_str("host"),
         }
     }
 }

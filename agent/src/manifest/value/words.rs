@@ -3,7 +3,7 @@
 use schemars::{Schema, json_schema};
 
 use super::{Refusal, Scalar};
-use crate::guest::model::Format;
+use crate::manifest::model::{DefaultNetwork, Format};
 use crate::manifest::spell::nearest;
 
 fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
@@ -29,15 +29,6 @@ impl Scalar for Format {
     fn text(text: &str) -> Result<Self, Refusal> {
         word(text, &[("raw", Format::Raw), ("qcow2", Format::Qcow2)])
     }
-}
-
-/// What becomes of libvirt's own NAT network `default`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DefaultNetwork {
-    /// It is stopped and undefined.
-    Absent,
-    /// It is left as it is.
-    Keep,
 }
 
 impl Scalar for DefaultNetwork {

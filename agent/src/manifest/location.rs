@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// A piece of one of the manifest's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// Index of the file in the list of sources.
     pub(crate) file: usize,
     /// Its bytes in that file.
@@ -15,19 +15,24 @@ pub(crate) struct Place {
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct At<T> {
+pub(crate) struct Located<T> {
     /// The value.
     pub(crate) value: T,
     /// Where it stands.
-    pub(crate) place: Place,
+    pub(crate) location: Location,
 }
 
-impl Place {
+impl Location {
+    /// The beginning of the first file, for what is said of a whole manifest.
+    pub(crate) fn start() -> Location {
+        Location { file: 0, span: 0..0, key: String::new() }
+    }
+
     /// The same place, said of a key below it.
-    pub(crate) fn child(&self, key: &str, span: Range<usize>) -> Place {
+    pub(crate) fn child(&self, key: &str, span: Range<usize>) -> Location {
         let key = if bare(key) { key.to_owned() } else { format!("{key:?}") };
         let key = if self.key.is_empty() { key } else { format!("{}.{key}", self.key) };
-        Place { file: self.file, span, key }
+        Location { file: self.file, span, key }
     }
 }
 

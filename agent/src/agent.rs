@@ -10,13 +10,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_api::{Done, Ended, Phase, Problem};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::generations::{Generation, Generations};
 use crate::manifest::Desired;
 use crate::reconcile::{Host, Rooms, reconcile};
-use crate::socket::Request;
+use crate::socket::Requests;
 use crate::watch::{Reason, Wake, Watches};
 pub(crate) use told::Told;
 
@@ -57,7 +56,7 @@ pub(crate) struct Ran {
 
 impl Agent {
     /// Runs for ever: a turn for each wake, and for each request.
-    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(crate) async fn run(mut self, mut requests: Requests) {
         let mut pause = PAUSE.0;
         let mut wake = Wake::now(Reason::Start);
         loop {

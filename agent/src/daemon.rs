@@ -10,7 +10,6 @@ use bulkhead_policy as policy;
 use bulkhead_sandbox::{self as sandbox, capabilities};
 use bulkhead_types::chain;
 use clap::Parser;
-use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::agent::{Agent, Told};
@@ -21,9 +20,6 @@ use crate::reconcile::Rooms;
 use crate::resolver::Resolver;
 use crate::socket::{self, Bounds, Groups, Service};
 use crate::watch::Watches;
-
-/// Requests that may wait for the loop; the next one is told to come again.
-const REQUESTS: usize = 8;
 
 /// Makes this host as /etc/bulkhead says, and keeps it so. Started by systemd; people use bulkhead(1).
 #[derive(Debug, Parser)]
@@ -118,9 +114,8 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
         libvirt: Arc::clone(&libvirt),
     };
     let (told, status) = Told::new();
-    let (sender, requests) = mpsc::channel(REQUESTS);
-    let schema = Arc::new(manifest::schema());
-    let service = Service { groups, bounds: Bounds::default(), schema, status, requests: sender };
+    let (queues, requests) = socket::queues();
+    let service = Service::new(groups, Bounds::default(), &manifest::schema(), status, queues);
     tokio::task::spawn_local(socket::serve(listener, service));
     let timer = (arguments.resync > 0).then(|| Duration::from_secs(arguments.resync));
     // The watches open before the first look, so that nothing falls between the two.

@@ -1,6 +1,6 @@
 //! From what every room saw to what people and programs are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bulkhead_api::{Allow, Counter, Guest, GuestState, Limits, Nic, Owner, Segment, State, Trunk};
@@ -22,40 +22,39 @@ pub(crate) struct Seen {
     pub(crate) trunks: Vec<Trunk>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) guests: Vec<Guest>,
-    pub(crate) allows: Vec<Allow>,
-    pub(crate) counters: Vec<Counter>,
     pub(crate) notices: Vec<Notice>,
 }
 
 /// Says how the host stands.
 pub(crate) fn seen(desired: &Desired, host: &Host) -> Seen {
-    let policy = host.policy.observed.as_ref();
-    let count = |name: &str| {
-        let counters = policy.map(|policy| policy.counters.as_slice()).unwrap_or_default();
-        counters.iter().find(|counter| counter.name == name).map_or((0, 0), |counter| (counter.packets, counter.bytes))
-    };
+    let held = host.policy.observed.as_ref().is_some_and(|policy| policy.held);
+    Seen {
+        owner: if held { Owner::Held } else { Owner::RepairedByEvent },
+        trunks: desired.trunks.iter().map(|name| trunk(host, name)).collect(),
+        segments: segments(desired, host),
+        guests: desired.guest.guests.iter().map(|guest| self::guest(desired, host, guest)).collect(),
+        notices: notices(desired, host),
+    }
+}
+
+/// What each allow let through, and the ruleset's other counters.
+pub(crate) fn counters(desired: &Desired, observed: &policy::model::Observed) -> (Vec<Allow>, Vec<Counter>) {
+    let named: BTreeSet<String> = desired.policy.allows.iter().map(policy::counter).collect();
+    let counted: BTreeMap<&str, &policy::model::Counter> =
+        observed.counters.iter().map(|counter| (counter.name.as_str(), counter)).collect();
     let allow = |allow: &policy::model::Allow| {
-        let (packets, bytes) = count(&policy::counter(allow));
+        let counter = counted.get(policy::counter(allow).as_str());
+        let (packets, bytes) = counter.map_or((0, 0), |counter| (counter.packets, counter.bytes));
         status::allow(allow, packets, bytes)
     };
-    let allows: Vec<Allow> = desired.policy.allows.iter().map(allow).collect();
-    let named: Vec<String> = desired.policy.allows.iter().map(policy::counter).collect();
-    let others = policy.iter().flat_map(|policy| &policy.counters).filter(|counter| !named.contains(&counter.name));
     let counter = |counter: &policy::model::Counter| Counter {
         name: counter.name.clone(),
         dropped: counter.dropped,
         packets: counter.packets,
         bytes: counter.bytes,
     };
-    Seen {
-        owner: if policy.is_some_and(|policy| policy.held) { Owner::Held } else { Owner::RepairedByEvent },
-        trunks: desired.trunks.iter().map(|name| trunk(host, name)).collect(),
-        segments: segments(desired, host),
-        guests: desired.guest.guests.iter().map(|guest| self::guest(desired, host, guest)).collect(),
-        allows,
-        counters: others.map(counter).collect(),
-        notices: notices(desired, host),
-    }
+    let others = observed.counters.iter().filter(|counter| !named.contains(&counter.name));
+    (desired.policy.allows.iter().map(allow).collect(), others.map(counter).collect())
 }
 
 fn trunk(host: &Host, name: &IfName) -> Trunk {

@@ -15,8 +15,8 @@ pub use client::Client;
 pub use error::{ApplyFailed, ManifestInvalid, Why};
 pub use report::{Done, Ended, Phase, Plan, Step, Summary};
 pub use status::{
-    Allow, Counter, Guest, GuestState, Limits, Manifest, Nic, Owner, PhaseTimes, Problem, Segment, State, Status,
-    Trunk, Wake,
+    Allow, Counter, Guest, GuestState, Limits, Manifest, Nic, Owner, PhaseTimes, Problem, Refused, Segment, State,
+    Status, Trunk, Wake,
 };
 
 /// The interface's name.

@@ -33,12 +33,26 @@ pub struct Status {
     pub allows: Vec<Allow>,
     /// The ruleset's other named counters.
     pub counters: Vec<Counter>,
+    /// When the counters, those of the allows too, were read: microseconds since 1970; `None` before the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_at_us: Option<u64>,
     /// What a person should know and no step mends.
     pub notices: Vec<Notice>,
     /// The last plan that was not empty, and how each of its steps ended.
     pub report: Vec<Done>,
     /// The last wakes of the loop that had something to mend, oldest first.
     pub wakes: Vec<Wake>,
+    /// Connections to the socket that were closed unread.
+    pub refused: Refused,
+}
+
+/// Connections that were closed unread since the daemon started. The log names some of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Of users whom the daemon does not serve.
+    pub strangers: u64,
+    /// Of users who had as many as they may have, or while all observers together had.
+    pub crowded: u64,
 }
 
 /// Which manifest the host follows.

@@ -131,9 +131,11 @@ fn full() -> Status {
             bytes: 1,
         }],
         counters: vec![Counter { name: "spoofed".to_owned(), dropped: true, packets: 1, bytes: 1 }],
+        counted_at_us: Some(1),
         notices: vec![notice],
         report: vec![done()],
         wakes: vec![Wake { reason: "links".to_owned(), at_us: 1, latency_us: 2, repairs: vec!["r".to_owned()] }],
+        refused: Refused { strangers: 1, crowded: 1 },
     }
 }
 

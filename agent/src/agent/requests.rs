@@ -19,9 +19,13 @@ impl Agent {
     /// Serves one request. That nobody waits for the answer any more changes nothing.
     pub(super) async fn serve(&mut self, request: Request) {
         match request {
-            Request::Plan { reply } => {
-                let _ = reply.send(self.plan().await);
+            Request::Counters { reply } => {
+                if self.count().await {
+                    let _ = reply.send(());
+                }
+                return;
             }
+            Request::Plan { reply } => reply.send(self.plan().await),
             Request::Apply { force, progress, done } => {
                 let ended = self.apply(force, &mut |step| drop(progress.send(step))).await;
                 let _ = done.send(ended);
@@ -32,6 +36,21 @@ impl Agent {
             }
         }
         self.look_at_files();
+    }
+
+    /// Reads the counters again and publishes them. False when there are none to read.
+    async fn count(&mut self) -> bool {
+        let Some(followed) = &self.followed else { return false };
+        match self.rooms.policy.observe().await {
+            Ok(observed) => {
+                self.told.counted(&followed.desired, &observed);
+                true
+            }
+            Err(error) => {
+                tracing::warn!("read the counters: {}", chain(&error));
+                false
+            }
+        }
     }
 
     /// What an apply of the files would write now.

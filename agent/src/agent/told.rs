@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bulkhead_api::{Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken};
+use bulkhead_policy::model as policy;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Followed, Ran};
 use crate::generations::{Generation, microseconds};
-use crate::publish::seen;
+use crate::manifest::Desired;
+use crate::publish::{counters, seen};
 use crate::reconcile::Host;
 use crate::watch::Wake;
 
@@ -99,8 +102,9 @@ impl Told {
         self.status.trunks = seen.trunks;
         self.status.segments = seen.segments;
         self.status.guests = seen.guests;
-        self.status.allows = seen.allows;
-        self.status.counters = seen.counters;
+        if let Some(observed) = &host.policy.observed {
+            self.count(&followed.desired, observed);
+        }
         self.status.notices = seen.notices;
         let done: Vec<_> = host.done().cloned().collect();
         let old_trouble = self.status.report.iter().any(|done| done.outcome != Ended::Done);
@@ -109,6 +113,17 @@ impl Told {
             self.status.report = done;
         }
         self.publish();
+    }
+
+    /// The counters were read again.
+    pub(super) fn counted(&mut self, desired: &Desired, observed: &policy::Observed) {
+        self.count(desired, observed);
+        self.publish();
+    }
+
+    fn count(&mut self, desired: &Desired, observed: &policy::Observed) {
+        (self.status.allows, self.status.counters) = counters(desired, observed);
+        self.status.counted_at_us = Some(microseconds(SystemTime::now()));
     }
 
     /// What a wake led to.

@@ -8,12 +8,21 @@ use tokio::net::UnixStream;
 use super::sys;
 
 /// What a peer may do. The greater may what the lesser may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Status, Plan, Schema.
     Observe,
     /// Everything.
     Admin,
+}
+
+/// A user who was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Caller {
+    /// The user.
+    pub(super) uid: u32,
+    /// What the user may do.
+    pub(super) role: Role,
 }
 
 /// The ids of the two groups. A group that the host does not have lets nobody in.

@@ -1,4 +1,4 @@
-//! One connection: bytes in, calls, bytes out, each within its bounds. The state machine of varlink is the crate's.
+//! One connection: bytes in, calls, bytes out, each within its bounds.
 
 use std::fmt;
 use std::future::pending;
@@ -9,14 +9,14 @@ use bulkhead_api::Done;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout, timeout_at};
-use varlink::Reply;
-use varlink::sansio::{Server, ServerEvent};
 
-use super::call::{self, Answer, Later};
-use super::{Role, Service, wire};
+use super::Service;
+use super::access::Caller;
+use super::inbox::{Inbox, TooLong};
+use super::method::{self, Answer, Call, Later};
+use super::reply::Reply;
 
-/// Bytes of one read. It bounds how many calls can wait in the state machine, which removes each from its buffer by
-/// moving the rest.
+/// Bytes of one read.
 const CHUNK: usize = 4096;
 
 /// Why a connection ended.
@@ -33,7 +33,7 @@ pub(super) enum End {
     /// A call was longer than allowed.
     TooLong,
     /// The bytes are no call.
-    Malformed(String),
+    Malformed(serde_json::Error),
     /// The peer asked for an upgrade, which we do not offer.
     Upgrade,
     /// The socket failed.
@@ -55,20 +55,23 @@ impl fmt::Display for End {
     }
 }
 
+impl From<TooLong> for End {
+    fn from(_: TooLong) -> Self {
+        Self::TooLong
+    }
+}
+
 /// A connection of a peer that was let in.
 pub(super) struct Connection<S> {
     stream: S,
-    role: Role,
+    caller: Caller,
     service: Arc<Service>,
-    machine: Server,
-    /// The beginning of a call whose end has not come. The state machine gets whole calls only: it would search its buffer
-    /// from the start with every byte, and has no bound.
-    partial: Vec<u8>,
+    inbox: Inbox,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(stream: S, role: Role, service: Arc<Service>) -> Self {
-        Self { stream, role, service, machine: Server::new(), partial: Vec::new() }
+    pub(super) fn new(stream: S, caller: Caller, service: Arc<Service>) -> Self {
+        Self { stream, caller, service, inbox: Inbox::default() }
     }
 
     /// Serves calls, one after the other, until the connection ends.
@@ -81,62 +84,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn turn(&mut self) -> Result<(), End> {
-        while let Some(event) = self.machine.poll_event() {
-            match event {
-                ServerEvent::Request { request } => self.serve(request).await?,
-                ServerEvent::Upgrade { .. } => {
-                    self.send(wire::standard("InvalidParameter", "parameter", "upgrade")).await?;
-                    return Err(End::Upgrade);
-                }
-            }
+        let bytes = self.receive().await?;
+        let call: Call = serde_json::from_slice(&bytes).map_err(End::Malformed)?;
+        if call.upgrade.unwrap_or(false) {
+            self.send(&Reply::standard("InvalidParameter", "parameter", "upgrade")).await?;
+            return Err(End::Upgrade);
         }
-        // Bytes that came while a call was worked on may hold the next one.
-        if self.feed()? { Ok(()) } else { self.receive().await }
+        match method::answer(&self.service, self.caller, &call) {
+            // Not even the end is waited for: the loop does the work, and nobody wants to hear of it.
+            _ if call.is_oneway() => Ok(()),
+            Answer::Now(reply) => self.send(&reply).await,
+            Answer::Later(later) => self.follow(later).await,
+        }
     }
 
     /// Waits for a whole call.
-    async fn receive(&mut self) -> Result<(), End> {
+    async fn receive(&mut self) -> Result<Vec<u8>, End> {
         let bounds = self.service.bounds;
-        if self.partial.is_empty() {
-            timeout(bounds.idle, fill(&mut self.stream, &mut self.partial)).await.map_err(|_| End::Idle)??;
-        }
-        let deadline = Instant::now() + bounds.receive;
-        while !self.feed()? {
-            let filled = timeout_at(deadline, fill(&mut self.stream, &mut self.partial)).await;
-            filled.map_err(|_| End::SlowCall)??;
-        }
-        Ok(())
-    }
-
-    /// Hands what is whole to the state machine; false when nothing is.
-    fn feed(&mut self) -> Result<bool, End> {
-        let end = self.partial.iter().rposition(|byte| *byte == 0);
-        let rest = self.partial.split_off(end.map_or(0, |at| at + 1));
-        let whole = std::mem::replace(&mut self.partial, rest);
-        if self.partial.len() > self.service.bounds.message {
-            return Err(End::TooLong);
-        }
-        if whole.split(|byte| *byte == 0).any(|call| call.len() > self.service.bounds.message) {
-            return Err(End::TooLong);
-        }
-        self.machine.handle_input(&whole).map_err(|error| End::Malformed(error.to_string()))?;
-        Ok(!whole.is_empty())
-    }
-
-    async fn serve(&mut self, request: varlink::Request<'static>) -> Result<(), End> {
-        let silent = request.oneway.unwrap_or(false);
-        match call::answer(&self.service, self.role, &request) {
-            // Not even the end is waited for: the loop does the work, and nobody wants to hear of it.
-            _ if silent => Ok(()),
-            Answer::Now(reply) => self.send(reply).await,
-            Answer::Later(later) => self.follow(later).await,
+        let mut deadline = self.inbox.has_begun().then(|| Instant::now() + bounds.receive);
+        loop {
+            if let Some(call) = self.inbox.next() {
+                return Ok(call);
+            }
+            let filling = fill(&mut self.stream, &mut self.inbox, bounds.message);
+            match deadline {
+                Some(deadline) => timeout_at(deadline, filling).await.map_err(|_| End::SlowCall)??,
+                None => {
+                    timeout(bounds.idle, filling).await.map_err(|_| End::Idle)??;
+                    deadline = Some(Instant::now() + bounds.receive);
+                }
+            }
         }
     }
 
     /// Sends each step as it ends and then the last reply. A peer that leaves is noticed at once.
     async fn follow(&mut self, mut later: Later) -> Result<(), End> {
+        let bound = self.service.bounds.message;
         loop {
-            let room = self.partial.len() < self.service.bounds.message;
+            let room = !self.inbox.is_full(bound);
             tokio::select! {
                 biased;
                 Some(step) = next(&mut later.progress) => self.progress(&step).await?,
@@ -144,26 +129,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     while let Some(step) = later.progress.as_mut().and_then(|p| p.try_recv().ok()) {
                         self.progress(&step).await?;
                     }
-                    return self.send(reply).await;
+                    return self.send(&reply).await;
                 }
-                filled = fill(&mut self.stream, &mut self.partial), if room => filled?,
+                filled = fill(&mut self.stream, &mut self.inbox, bound), if room => filled?,
             }
         }
     }
 
     async fn progress(&mut self, step: &Done) -> Result<(), End> {
-        let mut reply = wire::one("step", step);
-        reply.continues = Some(true);
-        self.send(reply).await
+        self.send(&Reply::one_of_many("step", step)).await
     }
 
-    async fn send(&mut self, reply: Reply) -> Result<(), End> {
-        self.machine.send_reply(reply).map_err(|error| End::Malformed(error.to_string()))?;
-        while let Some(transmit) = self.machine.poll_transmit() {
-            let sent = timeout(self.service.bounds.send, self.stream.write_all(&transmit.payload)).await;
-            sent.map_err(|_| End::SlowReply)?.map_err(ended)?;
-        }
-        Ok(())
+    async fn send(&mut self, reply: &Reply) -> Result<(), End> {
+        let sent = timeout(self.service.bounds.send, self.stream.write_all(reply.bytes())).await;
+        sent.map_err(|_| End::SlowReply)?.map_err(ended)
     }
 }
 
@@ -178,14 +157,11 @@ async fn next(progress: &mut Option<UnboundedReceiver<Done>>) -> Option<Done> {
     }
 }
 
-async fn fill<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<(), End> {
+async fn fill<S: AsyncRead + Unpin>(stream: &mut S, inbox: &mut Inbox, bound: usize) -> Result<(), End> {
     let mut chunk = [0; CHUNK];
     match stream.read(&mut chunk).await.map_err(ended)? {
         0 => Err(End::Left),
-        count => {
-            buffer.extend_from_slice(&chunk[..count]);
-            Ok(())
-        }
+        count => Ok(inbox.push(&chunk[..count], bound)?),
     }
 }
 

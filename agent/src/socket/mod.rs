@@ -1,67 +1,42 @@
 //! The varlink service `io.bulkhead.Agent`: who may do what, and nothing else; the reconcile loop does the work.
 //!
 //! A connection goes through [`access`] before a byte of it is read, then through `connection` (bytes, bounds, times) and
-//! `call` (methods). [`Status`] comes from a watch channel and never waits; everything else is a [`Request`] to the loop.
+//! `method` (one file each). The status comes from a watch channel and is written once for all who ask; everything else is
+//! a [`Request`] to the loop, in the queue of the caller's role.
+//!
+//! The protocol is JSON and a NUL, so that it is read and written here: the state machines of the varlink crates take every
+//! reply as a tree of its own, and would write a status anew for each caller.
 
 pub mod access;
-mod call;
 mod connection;
+mod inbox;
 mod listen;
+mod method;
 mod places;
+mod refused;
+mod reply;
+mod request;
 mod serve;
 mod sys;
 #[cfg(test)]
 pub(crate) mod tests;
-mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_api::{ApplyFailed, Done, ManifestInvalid, Plan, Status, Summary, Why};
-use tokio::sync::{mpsc, oneshot, watch};
+use bulkhead_api::Status;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 pub use access::{Groups, Role};
 pub use listen::{bind, from_systemd};
+pub use request::{Answer, Queues, Refusal, Request, Requests, queues};
 pub use serve::serve;
 
-/// What the socket asks of the reconcile loop. The receiver of an answer may be gone: the work is then done all the same.
-#[derive(Debug)]
-pub enum Request {
-    /// Observe and plan; write nothing.
-    Plan {
-        /// Where the plan goes.
-        reply: oneshot::Sender<Result<Plan, Refusal>>,
-    },
-    /// Read the manifest's files and make the host so.
-    Apply {
-        /// Also what would otherwise be kept and reported.
-        force: bool,
-        /// Where each step goes once it has ended. Unbounded, because the plan bounds it and the sender cannot wait.
-        progress: mpsc::UnboundedSender<Done>,
-        /// Where the end goes.
-        done: oneshot::Sender<Result<Summary, Refusal>>,
-    },
-    /// Remove what is ours.
-    Teardown {
-        /// Also guests that do not shut down.
-        force: bool,
-        /// Where each step goes once it has ended.
-        progress: mpsc::UnboundedSender<Done>,
-        /// Where the end goes.
-        done: oneshot::Sender<Result<Summary, Refusal>>,
-    },
-}
-
-/// Why the loop does not do what it was asked.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Refusal {
-    /// The manifest's files have errors; nothing was changed.
-    ManifestInvalid(ManifestInvalid),
-    /// The work was tried, and the host is not as it should be.
-    Failed(ApplyFailed),
-    /// Not now.
-    Busy(Why),
-}
+use method::Written;
+use places::Places;
+use refused::Refused;
+use reply::Reply;
 
 /// How much of the agent's time and memory one peer, and all of them, may have.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +49,14 @@ pub struct Bounds {
     pub idle: Duration,
     /// Time for the peer to take one reply.
     pub send: Duration,
+    /// How long a status waits for counters that are as fresh as the question.
+    pub counters: Duration,
+    /// How old counters may be and still be fresh: many questions are no more than so many readings.
+    pub fresh: Duration,
     /// Connections of one user.
     pub per_user: usize,
-    /// Connections of all users but root.
-    pub total: usize,
+    /// Connections of all observers together.
+    pub observers: usize,
 }
 
 impl Default for Bounds {
@@ -87,23 +66,55 @@ impl Default for Bounds {
             receive: Duration::from_secs(10),
             idle: Duration::from_secs(300),
             send: Duration::from_secs(10),
+            counters: Duration::from_millis(500),
+            fresh: Duration::from_millis(250),
             per_user: 16,
-            total: 64,
+            observers: 64,
         }
     }
 }
 
 /// What a connection needs of the daemon.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Service {
-    /// Whose members may do what.
-    pub groups: Groups,
-    /// How much they may have.
-    pub bounds: Bounds,
-    /// JSON Schema of the manifest.
-    pub schema: Arc<serde_json::Value>,
+    groups: Groups,
+    bounds: Bounds,
+    /// The reply with the JSON Schema of the manifest.
+    schema: Reply,
     /// The last published status.
-    pub status: watch::Receiver<Arc<Status>>,
-    /// The way to the loop; a full channel answers `Busy`.
-    pub requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Arc<Status>>,
+    /// The same as bytes.
+    written: Written,
+    /// When the loop was last asked for the counters and gave them; held while it is asked.
+    read: Mutex<Option<Instant>>,
+    queues: Queues,
+    connections: Places,
+    /// Plans that are with the loop.
+    plans: Places,
+    refused: Refused,
+}
+
+impl Service {
+    /// A service for members of these groups, that gives this schema and the last status, and asks the loop by these queues.
+    #[must_use]
+    pub fn new(
+        groups: Groups,
+        bounds: Bounds,
+        schema: &serde_json::Value,
+        status: watch::Receiver<Arc<Status>>,
+        queues: Queues,
+    ) -> Self {
+        Self {
+            groups,
+            bounds,
+            schema: Reply::one("schema", schema),
+            status,
+            written: Written::default(),
+            read: Mutex::default(),
+            queues,
+            connections: Places::new(bounds.per_user, bounds.observers),
+            plans: Places::new(1, usize::MAX),
+            refused: Refused::default(),
+        }
+    }
 }

@@ -1,51 +1,77 @@
-//! How many connections may stand at once: in all, and for one user.
+//! How many things of one kind there may be at once, such as connections or plans: of one user, and of all observers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts the connections that stand. Root is outside the common total, so that a crowd of observers cannot lock the
-/// administrator out.
+use tokio::sync::Notify;
+
+use super::Role;
+use super::access::Caller;
+
+/// Counts what is taken. Administrators are outside the common total, so that a crowd of observers cannot lock them out; and
+/// what a user takes as an observer is not taken from what the same user has as an administrator.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
-    taken: Arc<Mutex<HashMap<u32, usize>>>,
+    taken: Arc<Taken>,
     per_user: usize,
-    total: usize,
+    observers: usize,
 }
 
-/// One connection's place, free again when dropped.
+#[derive(Debug, Default)]
+struct Taken {
+    counts: Mutex<HashMap<Caller, usize>>,
+    freed: Notify,
+}
+
+/// One place, free again when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    taken: Arc<Mutex<HashMap<u32, usize>>>,
-    uid: u32,
+    taken: Arc<Taken>,
+    caller: Caller,
 }
 
 impl Places {
-    pub(super) fn new(per_user: usize, total: usize) -> Self {
-        Self { taken: Arc::default(), per_user, total }
+    /// So many for each user, and so many for all observers together.
+    pub(super) fn new(per_user: usize, observers: usize) -> Self {
+        Self { taken: Arc::default(), per_user, observers }
     }
 
-    /// A place for one more connection of this user, while there is one.
-    pub(super) fn take(&self, uid: u32) -> Option<Place> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: usize = taken.iter().filter(|(of, _)| **of != 0).map(|(_, count)| count).sum();
-        let own = taken.get(&uid).copied().unwrap_or(0);
-        if own >= self.per_user || (uid != 0 && others >= self.total) {
+    /// A place for this caller, while there is one.
+    pub(super) fn take(&self, caller: Caller) -> Option<Place> {
+        let mut counts = self.taken.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_observers = || counts.iter().filter(|(of, _)| of.role == Role::Observe).map(|(_, count)| count).sum();
+        let own = counts.get(&caller).copied().unwrap_or(0);
+        if own >= self.per_user || (caller.role == Role::Observe && self.observers <= of_observers()) {
             return None;
         }
-        taken.insert(uid, own + 1);
-        Some(Place { taken: Arc::clone(&self.taken), uid })
+        counts.insert(caller, own + 1);
+        Some(Place { taken: Arc::clone(&self.taken), caller })
+    }
+
+    /// A place for this caller, as soon as there is one.
+    pub(super) async fn wait(&self, caller: Caller) -> Place {
+        loop {
+            // Before the look, so that a place that is freed after it is not missed.
+            let freed = self.taken.freed.notified();
+            if let Some(place) = self.take(caller) {
+                return place;
+            }
+            freed.await;
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.uid) {
+        let mut counts = self.taken.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.caller) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.uid);
+                counts.remove(&self.caller);
             }
         }
+        drop(counts);
+        self.taken.freed.notify_waiters();
     }
 }
 
@@ -53,21 +79,53 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_user_has_as_many_places_as_allowed_and_gets_one_back_when_one_leaves() {
-        let places = Places::new(2, 10);
-        let first = places.take(7);
-        let second = places.take(7);
-        assert!(first.is_some() && second.is_some() && places.take(7).is_none() && places.take(8).is_some());
-        drop(first);
-        assert!(places.take(7).is_some());
+    fn observer(uid: u32) -> Caller {
+        Caller { uid, role: Role::Observe }
+    }
+
+    fn admin(uid: u32) -> Caller {
+        Caller { uid, role: Role::Admin }
     }
 
     #[test]
-    fn a_crowd_of_others_never_locks_root_out() {
+    fn a_user_has_as_many_places_as_allowed_and_gets_one_back_when_one_leaves() {
+        let places = Places::new(2, 10);
+        let first = places.take(observer(7));
+        let second = places.take(observer(7));
+        assert!(first.is_some() && second.is_some() && places.take(observer(7)).is_none());
+        assert!(places.take(observer(8)).is_some());
+        drop(first);
+        assert!(places.take(observer(7)).is_some());
+    }
+
+    #[test]
+    fn a_crowd_of_observers_never_locks_an_administrator_out() {
         let places = Places::new(2, 3);
-        let crowd: Vec<_> = [1, 1, 2, 2, 3].into_iter().filter_map(|uid| places.take(uid)).collect();
+        let crowd: Vec<_> = [1, 1, 2, 2, 3].into_iter().filter_map(|uid| places.take(observer(uid))).collect();
         assert_eq!(crowd.len(), 3);
-        assert!(places.take(0).is_some());
+        assert!(places.take(admin(0)).is_some() && places.take(admin(1000)).is_some());
+    }
+
+    #[test]
+    fn what_a_user_takes_as_an_observer_is_not_missing_as_an_administrator() {
+        let places = Places::new(1, 3);
+        let _observing = places.take(observer(7)).unwrap();
+        assert!(places.take(observer(7)).is_none() && places.take(admin(7)).is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_the_place_that_is_freed() {
+        let places = Places::new(1, 3);
+        let first = places.take(observer(7)).unwrap();
+        let waiting = tokio::spawn({
+            let places = places.clone();
+            async move { places.wait(observer(7)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        let second = tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.expect("a place").unwrap();
+        assert!(places.take(observer(7)).is_none());
+        drop(second);
     }
 }

@@ -5,11 +5,12 @@ use bulkhead_api::{Counter, Status};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use super::{As, Daemon, call, closed, reply, service};
+use crate::socket::access::{Caller, Groups, Role};
 use crate::socket::connection::Connection;
-use crate::socket::{Bounds, Role};
+use crate::socket::{Bounds, queues};
 
 const GET_INFO: &[u8] = b"{\"method\":\"org.varlink.service.GetInfo\"}\0";
 
@@ -78,7 +79,7 @@ async fn a_call_that_never_ends_and_a_caller_who_never_calls_are_closed() {
 async fn a_caller_who_does_not_read_delays_nobody_and_is_closed() {
     let counter = Counter { name: "c".repeat(1000), dropped: true, packets: 1, bytes: 1 };
     let status = Status { counters: vec![counter; 1000], ..Status::default() };
-    let bounds = Bounds { send: Duration::from_millis(300), ..Bounds::default() };
+    let bounds = Bounds { send: Duration::from_millis(300), counters: Duration::ZERO, ..Bounds::default() };
     let daemon = Daemon::start_for(As::Admin, bounds, status);
     let mut slow = daemon.connect().await;
     slow.write_all(b"{\"method\":\"io.bulkhead.Agent.Status\"}\0").await.unwrap();
@@ -114,8 +115,10 @@ proptest! {
         runtime.block_on(async {
             let (mut ours, theirs) = tokio::io::duplex(1 << 20);
             let bounds = Bounds { message: 500, ..Bounds::default() };
-            let service = Arc::new(service(bounds, Status::default(), mpsc::channel(1).0));
-            let connection = tokio::spawn(Connection::new(theirs, Role::Admin, service).run());
+            let status = watch::channel(Arc::new(Status::default())).1;
+            let service = Arc::new(service(Groups::default(), bounds, status, queues().0));
+            let caller = Caller { uid: 0, role: Role::Admin };
+            let connection = tokio::spawn(Connection::new(theirs, caller, service).run());
             for chunk in bytes.chunks(cut) {
                 // It fails once the connection has ended, which it may.
                 let _ = ours.write_all(chunk).await;

@@ -2,6 +2,8 @@
 
 mod bounds;
 mod methods;
+mod roles;
+mod status;
 mod streams;
 mod who;
 
@@ -12,12 +14,14 @@ use std::time::Duration;
 
 use bulkhead_api::Status;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Bounds, Groups, Request, Service, bind, serve, sys};
+use super::access::Caller;
+use super::connection::Connection;
+use super::{Bounds, Groups, Queues, Requests, Service, bind, queues, serve, sys};
 
 /// A group that no process of the test machine is in.
 const STRANGE_GROUP: u32 = 4_242_424;
@@ -27,7 +31,7 @@ const NOBODY: u32 = 65_534;
 /// A served socket in a directory of its own, and the loop's end of it.
 pub(crate) struct Daemon {
     directory: PathBuf,
-    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) requests: Requests,
     task: JoinHandle<()>,
     callers: As,
 }
@@ -51,8 +55,8 @@ impl Daemon {
         let directory = std::env::temp_dir().join(format!("bulkhead-socket-{}-{number}", std::process::id()));
         std::fs::create_dir(&directory).unwrap();
         let listener = bind(&directory.join("socket")).unwrap();
-        let (sender, requests) = mpsc::channel(2);
-        let service = Service { groups: groups(callers), ..service(bounds, status, sender) };
+        let (queues, requests) = queues();
+        let service = service(groups(callers), bounds, watch::channel(Arc::new(status)).1, queues);
         Self { directory, requests, task: tokio::spawn(serve(listener, service)), callers }
     }
 
@@ -108,26 +112,27 @@ impl Drop for Daemon {
     }
 }
 
-fn service(bounds: Bounds, status: Status, requests: mpsc::Sender<Request>) -> Service {
-    Service {
-        groups: Groups::default(),
-        bounds,
-        schema: Arc::new(serde_json::json!({ "title": "the manifest" })),
-        // The sender may go: a status that nobody changes any more is still served.
-        status: watch::channel(Arc::new(status)).1,
-        requests,
-    }
+fn service(groups: Groups, bounds: Bounds, status: watch::Receiver<Arc<Status>>, queues: Queues) -> Service {
+    // The sender of the status may go: one that nobody changes any more is still served.
+    Service::new(groups, bounds, &serde_json::json!({ "title": "the manifest" }), status, queues)
+}
+
+/// A connection of a caller whom the kernel need not know.
+fn connected(service: &Arc<Service>, caller: Caller) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    tokio::spawn(Connection::new(theirs, caller, Arc::clone(service)).run());
+    ours
 }
 
 /// Sends one call.
-async fn ask(stream: &mut UnixStream, call: &Value) {
+async fn ask(stream: &mut (impl AsyncWrite + Unpin), call: &Value) {
     let mut bytes = serde_json::to_vec(call).unwrap();
     bytes.push(0);
     stream.write_all(&bytes).await.unwrap();
 }
 
 /// The next reply; fails when none comes within five seconds.
-async fn reply(stream: &mut UnixStream) -> Value {
+async fn reply(stream: &mut (impl AsyncRead + Unpin)) -> Value {
     let read = async {
         let mut bytes = Vec::new();
         loop {
@@ -140,7 +145,7 @@ async fn reply(stream: &mut UnixStream) -> Value {
     tokio::time::timeout(Duration::from_secs(5), read).await.expect("a reply within five seconds")
 }
 
-async fn call(stream: &mut UnixStream, method: &str, parameters: Value) -> Value {
+async fn call(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), method: &str, parameters: Value) -> Value {
     ask(stream, &serde_json::json!({ "method": method, "parameters": parameters })).await;
     reply(stream).await
 }
@@ -152,4 +157,9 @@ async fn closed(stream: &mut UnixStream) -> bool {
         while !matches!(stream.read(&mut bytes).await, Ok(0) | Err(_)) {}
     };
     tokio::time::timeout(Duration::from_secs(5), rest).await.is_ok()
+}
+
+/// Whether the loop is asked nothing: what was sent before has been looked at by then, as the test's runtime has one thread.
+async fn nothing(requests: &mut Requests) -> bool {
+    tokio::time::timeout(Duration::from_millis(100), requests.recv()).await.is_err()
 }

@@ -5,16 +5,20 @@ use bulkhead_api::Status;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
-use super::{As, Daemon, ask, call, closed, later, reply};
+use super::{As, Daemon, ask, call, closed, later, nothing, reply};
 use crate::socket::Bounds;
 
 #[tokio::test]
-async fn a_stranger_is_closed_before_a_byte_is_read() {
+async fn a_stranger_is_told_why_and_closed_before_a_byte_is_read() {
     let daemon = Daemon::start_for(As::Stranger, Bounds::default(), Status::default());
     let mut stream = daemon.connect_now();
     stream.write_all(b"{\"method\":\"io.bulkhead.Agent.Status\"}\0").unwrap();
+    let mut stream = later(stream);
+    let refused = reply(&mut stream).await;
+    assert_eq!(refused["error"], "io.bulkhead.Agent.PermissionDenied", "{refused}");
+    assert!(refused["parameters"]["why"].as_str().unwrap().contains("group bulkhead-observe"), "{refused}");
     // A unix socket that is closed with unread bytes resets its peer; had they been read, this would be an orderly end.
-    assert_eq!(later(stream).read(&mut [0; 16]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(stream.read(&mut [0; 16]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -29,7 +33,7 @@ async fn an_observer_sees_status_and_may_not_apply() {
         assert_eq!(refused["error"], "io.bulkhead.Agent.PermissionDenied", "{refused}");
         assert!(refused["parameters"]["why"].as_str().unwrap().contains("group bulkhead"), "{refused}");
     }
-    assert!(daemon.requests.try_recv().is_err(), "the loop heard of it");
+    assert!(nothing(&mut daemon.requests).await, "the loop heard of it");
 }
 
 #[tokio::test]

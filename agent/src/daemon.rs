@@ -33,15 +33,19 @@ pub struct Arguments {
     resync: u64,
 }
 
+/// A paragraph is one line here, and is wrapped at the terminal's width; the list's lines are short enough for any.
 const NOTES: &str = "\
 Files:
-  /etc/bulkhead/host.toml, host.d/*.toml   the manifest; read at boot and by `bulkhead apply`
-  /var/lib/bulkhead/generations/N.toml     every manifest that was applied
-  /var/lib/bulkhead/lockdown.nft           closes the bridges at the next boot until the policy stands
-  /run/bulkhead/io.bulkhead.Agent          the socket (varlink)
+  /etc/bulkhead/host.toml, host.d/*.toml
+    the manifest; read at boot and by `bulkhead apply`
+  /var/lib/bulkhead/generations/N.toml
+    every manifest that was applied
+  /var/lib/bulkhead/lockdown.nft
+    closes the bridges at boot until the policy stands
+  /run/bulkhead/io.bulkhead.Agent
+    the socket (varlink)
 
-Stopping the daemon changes nothing: policy, links and guests stay; nothing is repaired until it runs again. It needs the
-capability CAP_NET_ADMIN, drops every other one, and asks systemd and libvirt for the rest over their sockets.";
+Stopping the daemon changes nothing: policy, links and guests stay; nothing is repaired until it runs again. It needs the capability CAP_NET_ADMIN, drops every other one, and asks systemd and libvirt for the rest over their sockets.";
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ use crate::status;
 /// The parts of a [`bulkhead_api::Status`] that one turn tells.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    pub(crate) owner: Owner,
+    pub(crate) owner: Option<Owner>,
     pub(crate) trunks: Vec<Trunk>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) guests: Vec<Guest>,
@@ -27,9 +27,10 @@ pub(crate) struct Seen {
 
 /// Says how the host stands.
 pub(crate) fn seen(desired: &Desired, host: &Host) -> Seen {
-    let held = host.policy.observed.as_ref().is_some_and(|policy| policy.held);
+    let owner = |policy: &policy::model::Observed| if policy.held { Owner::Held } else { Owner::RepairedByEvent };
+    let verified = host.policy.observed.as_ref().filter(|_| host.policy.verified());
     Seen {
-        owner: if held { Owner::Held } else { Owner::RepairedByEvent },
+        owner: verified.map(owner),
         trunks: desired.trunks.iter().map(|name| trunk(host, name)).collect(),
         segments: segments(desired, host),
         guests: desired.guest.guests.iter().map(|guest| self::guest(desired, host, guest)).collect(),

@@ -18,7 +18,7 @@ pub enum Error {
     /// Nobody answers at the socket.
     #[error("connect to {0}")]
     Unreachable(PathBuf, #[source] io::Error),
-    /// The daemon closed the connection unread, or the socket's directory is closed to the caller.
+    /// The daemon said that it does not serve this user, or the way to the socket is closed to them.
     #[error("the daemon at {0} does not serve this user")]
     NotPermitted(PathBuf),
     /// The daemon answered with an error.
@@ -32,8 +32,11 @@ pub enum Error {
     /// What came is not what the interface says.
     #[error("the daemon's answer is not understood: {0}")]
     Reply(String),
-    /// The connection broke while an answer was awaited.
-    #[error("the connection to the daemon broke before it had answered")]
+    /// The connection ended before the answer had come. What was asked may be done, in part or not at all.
+    #[error("the daemon at {0} ended the connection before it had answered")]
+    Ended(PathBuf),
+    /// The socket failed, or no answer came in time.
+    #[error("wait for the daemon's answer")]
     Broken(#[source] io::Error),
 }
 
@@ -42,7 +45,6 @@ pub enum Error {
 pub struct Client {
     stream: BufReader<UnixStream>,
     path: PathBuf,
-    answered: bool,
 }
 
 impl Client {
@@ -55,13 +57,13 @@ impl Client {
             ErrorKind::PermissionDenied => Error::NotPermitted(path.to_owned()),
             _ => Error::Unreachable(path.to_owned(), error),
         })?;
-        Ok(Self { stream: BufReader::new(stream), path: path.to_owned(), answered: false })
+        Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
     }
 
     /// One call, one reply: its parameters.
     ///
     /// # Errors
-    /// The daemon refused, was silent for two minutes, left, or said what no reply is.
+    /// The daemon refused, was silent for two minutes, ended the connection, or said what no reply is.
     pub fn call(&mut self, method: &str, parameters: &Value) -> Result<Value, Error> {
         self.stream.get_ref().set_read_timeout(Some(PATIENCE)).map_err(Error::Broken)?;
         self.send(&json!({ "method": format!("{INTERFACE}.{method}"), "parameters": parameters }))?;
@@ -94,7 +96,7 @@ impl Client {
         bytes.push(0);
         match self.stream.get_mut().write_all(&bytes) {
             // Closed unread; a reply that says why may still be there to be read.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if is_end(&error) => Ok(()),
             result => result.map_err(Error::Broken),
         }
     }
@@ -105,22 +107,24 @@ impl Client {
         let end = self.stream.read_until(0, &mut bytes);
         match end {
             Ok(_) if bytes.pop() == Some(0) => {}
-            Ok(_) => return Err(self.closed(ErrorKind::UnexpectedEof.into())),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(self.closed(error)),
+            Ok(_) => return Err(Error::Ended(self.path.clone())),
+            Err(error) if is_end(&error) => return Err(Error::Ended(self.path.clone())),
             Err(error) => return Err(Error::Broken(error)),
         }
-        self.answered = true;
         let mut reply: Value = serde_json::from_slice(&bytes).map_err(|error| Error::Reply(error.to_string()))?;
         let parameters = reply.get_mut("parameters").map_or_else(|| json!({}), Value::take);
         match reply.get("error") {
+            Some(Value::String(error)) if error.strip_prefix(INTERFACE) == Some(".NotServed") => {
+                Err(Error::NotPermitted(self.path.clone()))
+            }
             Some(Value::String(error)) => Err(Error::Refused { error: error.clone(), parameters }),
             Some(_) => Err(Error::Reply("an error that is no text".to_owned())),
             None => Ok((parameters, reply.get("continues") == Some(&Value::Bool(true)))),
         }
     }
+}
 
-    /// Whoever may nothing is closed without an answer; whoever had one before was let in.
-    fn closed(&self, error: io::Error) -> Error {
-        if self.answered { Error::Broken(error) } else { Error::NotPermitted(self.path.clone()) }
-    }
+/// Whether the other side is gone: a unix socket that is closed with unread bytes resets its peer.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }

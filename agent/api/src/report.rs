@@ -1,6 +1,6 @@
 //! What would be written, what was written, and how it ended.
 
-use bulkhead_types::{Notice, Object, Outcome};
+use bulkhead_types::{Cause, Notice, Object, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// The phases of a reconcile, in their order.
@@ -97,6 +97,20 @@ pub struct Plan {
     pub notices: Vec<Notice>,
 }
 
+impl Plan {
+    /// Whether the host is as the manifest says: nothing is to be written, and nothing waits or is not known.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.steps.is_empty() && self.notices.iter().all(keeps_promises)
+    }
+}
+
+/// Whether the manifest's promises hold in spite of this notice. The list is of what is known to be harmless, so that a
+/// cause that is new here is not.
+pub(crate) fn keeps_promises(notice: &Notice) -> bool {
+    matches!(notice.cause, Cause::Foreign | Cause::Unsupported)
+}
+
 /// How an apply or a teardown ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -117,4 +131,12 @@ pub struct Summary {
     pub notices: Vec<Notice>,
     /// From the request to the verified host, in microseconds.
     pub duration_us: u64,
+}
+
+impl Summary {
+    /// Whether the host is as the manifest says, and all of it was seen.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.verified && self.remaining.is_empty() && self.notices.iter().all(keeps_promises)
+    }
 }

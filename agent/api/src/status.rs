@@ -8,7 +8,8 @@ use bulkhead_types::{GuestName, IfName, Mac, Notice, SegmentName, VlanId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Done, Phase};
+use crate::report::keeps_promises;
+use crate::{Done, Ended, Phase};
 
 /// Everything there is to say about the host, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,8 +22,9 @@ pub struct Status {
     pub manifest: Manifest,
     /// When each phase was first done, in the order of the phases.
     pub phases: Vec<PhaseTimes>,
-    /// How the ruleset is held against others.
-    pub policy_owner: Owner,
+    /// How the ruleset is held against others; `None` while it is not verified to stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_owner: Option<Owner>,
     /// Trunk ports.
     pub trunks: Vec<Trunk>,
     /// Segments, in the manifest's order.
@@ -44,6 +46,20 @@ pub struct Status {
     pub wakes: Vec<Wake>,
     /// Connections to the socket that were closed unread.
     pub refused: Refused,
+}
+
+impl Status {
+    /// Whether every promise of the manifest holds: everything that it declares was seen and is as it says. What waits, is not
+    /// known or is held is not well; foreign objects beside ours and what this host cannot do better are.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.ready
+            && self.trunks.iter().all(|trunk| trunk.state == State::Ready)
+            && self.segments.iter().all(|segment| segment.state == State::Ready)
+            && self.guests.iter().all(Guest::is_well)
+            && self.report.iter().all(|done| done.outcome == Ended::Done)
+            && self.notices.iter().all(keeps_promises)
+    }
 }
 
 /// Connections that were closed unread since the daemon started. The log names some of them.
@@ -102,13 +118,12 @@ pub struct PhaseTimes {
 }
 
 /// How the ruleset is kept as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// The kernel lets nobody else change it (table flags `owner` and `persist`, Linux 6.9).
     Held,
     /// Anybody with `CAP_NET_ADMIN` can change it; the kernel's event brings it back.
-    #[default]
     RepairedByEvent,
 }
 
@@ -199,6 +214,18 @@ pub struct Guest {
     pub accelerated: Option<bool>,
     /// Its NICs, in the guest's order.
     pub nics: Vec<Nic>,
+}
+
+impl Guest {
+    /// Whether it does what the manifest says: it runs, or it is off and nothing says that it should not be.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        match self.state {
+            GuestState::Running => true,
+            GuestState::Stopped => self.why.is_none(),
+            GuestState::Paused | GuestState::Held | GuestState::Stopping | GuestState::Unknown => false,
+        }
+    }
 }
 
 /// Limits of a guest. `None` is the kernel's `max`.

@@ -100,7 +100,7 @@ fn full() -> Status {
             errors: vec![problem()],
         },
         phases: vec![PhaseTimes { phase: Phase::Policy, since_start_us: Some(1), since_boot_us: Some(2) }],
-        policy_owner: Owner::RepairedByEvent,
+        policy_owner: Some(Owner::RepairedByEvent),
         trunks: vec![Trunk { name: "eth1".parse().unwrap(), state: State::Pending, why: why.clone() }],
         segments: vec![Segment {
             name: "lan".parse().unwrap(),
@@ -172,6 +172,7 @@ fn every_reply_has_exactly_the_fields_of_the_interface_file() {
     let invalid = ManifestInvalid { errors: vec![problem()], drawn: "d".to_owned() };
     let failed = ApplyFailed { why: "w".to_owned(), summary: summary() };
     check(&shapes, "PermissionDenied", &value(serde_json::to_value(&why)), "PermissionDenied");
+    check(&shapes, "NotServed", &value(serde_json::to_value(&why)), "NotServed");
     check(&shapes, "Busy", &value(serde_json::to_value(&why)), "Busy");
     check(&shapes, "ManifestInvalid", &value(serde_json::to_value(invalid)), "ManifestInvalid");
     check(&shapes, "ApplyFailed", &value(serde_json::to_value(failed)), "ApplyFailed");

@@ -3,60 +3,62 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use bulkhead_api::{ApplyFailed, Client, Done, Ended, Phase, Summary, client};
+use bulkhead_api::{ApplyFailed, Done, Ended, Phase, Summary, client};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::{Screen, paint, plan, words};
+use super::failure::{Failure, NOT_SO};
+use super::{Daemon, Screen, paint, plan, words};
 
-/// Make the host as the manifest says; with --json, one JSON object a line
+/// Make the host as the manifest says; exit status 1 when it is not so then. With --json, one JSON object a line
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Also do what would otherwise be kept and reported, such as destroy a guest that does not shut down
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    daemon: Daemon,
 }
 
-pub(super) fn run(
-    args: &Args,
-    connect: impl FnOnce() -> Result<Client, Failure>,
-    screen: &mut Screen<'_>,
-) -> Result<ExitCode, Failure> {
-    work("Apply", args.force, connect, screen, |summary| match (summary.done, summary.generation) {
-        (0, _) => "Nothing to do: the host is as the manifest says.".to_owned(),
-        (_, Some(generation)) => format!("The host is as the manifest says, generation {generation}."),
-        (_, None) => "The host is as the manifest says.".to_owned(),
-    })
+pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
+    work("Apply", &args.daemon, args.force, screen, verdict)
+}
+
+fn verdict(summary: &Summary) -> String {
+    match (summary.is_well(), summary.done, summary.generation) {
+        (false, ..) => "What can be done now is done; the host is not as the manifest says yet, see below.".to_owned(),
+        (true, 0, _) => "Nothing to do: the host is as the manifest says.".to_owned(),
+        (true, _, Some(generation)) => format!("The host is as the manifest says, generation {generation}."),
+        (true, _, None) => "The host is as the manifest says.".to_owned(),
+    }
 }
 
 /// Calls a method that streams, shows each step as it ends, and then the verdict.
 pub(super) fn work(
     method: &str,
+    daemon: &Daemon,
     force: bool,
-    connect: impl FnOnce() -> Result<Client, Failure>,
     screen: &mut Screen<'_>,
     verdict: impl FnOnce(&Summary) -> String,
 ) -> Result<ExitCode, Failure> {
     let mut commands = Commands::default();
-    let result = connect()?.stream(method, &json!({ "force": force }), |reply| {
-        show(screen, &reply, || Ok(commands.line(&words::typed(&reply["step"])?)))
+    let columns = screen.columns;
+    let result = daemon.connect()?.stream(method, &json!({ "force": force }), |reply| {
+        show(screen, &reply, || Ok(commands.line(&words::typed(&reply["step"])?, columns)))
     });
     if !screen.json {
         write!(screen.out, "{}", screen.paint.glyphs(&commands.end()))?;
     }
     match result {
         Ok(reply) => {
-            show(screen, &reply, || {
-                let summary: Summary = words::typed(&reply["summary"])?;
-                Ok(format!("{}\n{}", verdict(&summary), account(&summary)))
-            })?;
-            Ok(ExitCode::SUCCESS)
+            let summary: Summary = words::typed(&reply["summary"])?;
+            show(screen, &reply, || Ok(format!("{}\n{}", verdict(&summary), account(&summary, columns))))?;
+            Ok(if summary.is_well() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
         }
         Err(failure) => {
             if let (false, Failure::Daemon(client::Error::Refused { parameters, .. })) = (screen.json, &failure)
                 && let Ok(ApplyFailed { summary, .. }) = words::typed(parameters)
             {
-                show(screen, parameters, || Ok(account(&summary)))?;
+                show(screen, parameters, || Ok(account(&summary, columns)))?;
             }
             Err(failure)
         }
@@ -79,12 +81,12 @@ struct Commands(usize);
 
 impl Commands {
     /// A step's line, with that of the transaction that it ends; nothing while a transaction goes on.
-    fn line(&mut self, done: &Done) -> String {
+    fn line(&mut self, done: &Done, columns: usize) -> String {
         if done.phase == Phase::Policy && done.outcome == Ended::Done {
             self.0 += 1;
             return String::new();
         }
-        self.end() + &line(done)
+        self.end() + &line(done, columns)
     }
 
     fn end(&mut self) -> String {
@@ -102,16 +104,16 @@ impl Commands {
     }
 }
 
-fn line(done: &Done) -> String {
+fn line(done: &Done, columns: usize) -> String {
     let mut text = format!("{} {:<6}  {}\n", paint::ended(done.outcome), done.phase.as_str(), done.text);
-    for line in words::wrap(done.why.as_deref().unwrap_or_default(), words::COLUMNS - 10) {
+    for line in words::wrap(done.why.as_deref().unwrap_or_default(), columns - 10) {
         let _ = writeln!(text, "          {line}");
     }
     text
 }
 
 /// The numbers, what remains, and the notices.
-fn account(summary: &Summary) -> String {
+fn account(summary: &Summary, columns: usize) -> String {
     let mut text = format!("{} done", summary.done);
     for (number, word) in [(summary.failed, "failed"), (summary.skipped, "skipped")] {
         if number > 0 {
@@ -122,12 +124,13 @@ fn account(summary: &Summary) -> String {
     if !summary.remaining.is_empty() {
         let _ = write!(text, "\nStill to do:\n{}", plan::steps(&summary.remaining));
     }
-    text + &plan::notices(&summary.notices)
+    text + &plan::notices(&summary.notices, columns)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::COLUMNS;
     use bulkhead_api::Step;
     use bulkhead_types::Object;
 
@@ -144,7 +147,7 @@ mod tests {
             ),
         };
         assert_eq!(
-            line(&done),
+            line(&done, COLUMNS),
             "\
 ✗ links   link add br20 type bridge
           File exists: somebody else has a link of this name; rename it, or give
@@ -163,9 +166,9 @@ mod tests {
             why: None,
         };
         let mut commands = Commands::default();
-        assert_eq!(commands.line(&done(Phase::Policy, "add table bridge bulkhead")), "");
-        assert_eq!(commands.line(&done(Phase::Policy, "add chain bridge bulkhead forward")), "");
-        let text = commands.line(&done(Phase::Links, "link add br20"));
+        assert_eq!(commands.line(&done(Phase::Policy, "add table bridge bulkhead"), COLUMNS), "");
+        assert_eq!(commands.line(&done(Phase::Policy, "add chain bridge bulkhead forward"), COLUMNS), "");
+        let text = commands.line(&done(Phase::Links, "link add br20"), COLUMNS);
         assert_eq!(text, "✓ policy  2 commands of nft in one transaction\n✓ links   link add br20\n");
         assert_eq!(commands.end(), "");
     }
@@ -182,9 +185,9 @@ mod tests {
             ..Summary::default()
         };
         assert_eq!(
-            account(&summary),
+            account(&summary, COLUMNS),
             "4 done, 1 failed, 2 skipped in 1.23 s.\n\nStill to do:\nlinks\n  link add br20\n"
         );
-        assert_eq!(account(&Summary::default()), "0 done in 0 µs.\n");
+        assert_eq!(account(&Summary::default(), COLUMNS), "0 done in 0 µs.\n");
     }
 }

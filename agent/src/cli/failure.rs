@@ -16,6 +16,7 @@ pub(super) const NOT_SO: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 const UNREACHABLE: u8 = 3;
 const NOT_PERMITTED: u8 = 4;
+const ENDED: u8 = 5;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl Failure {
         let code = match self {
             Self::Daemon(Error::Unreachable(..) | Error::Broken(_)) => UNREACHABLE,
             Self::Daemon(Error::NotPermitted(_)) => NOT_PERMITTED,
+            Self::Daemon(Error::Ended(_)) => ENDED,
             Self::Daemon(Error::Refused { error, .. }) => match own(error) {
                 Some("PermissionDenied") => NOT_PERMITTED,
                 Some("Busy") => UNREACHABLE,
@@ -107,10 +109,14 @@ fn daemon(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
             "the daemon answered what this command does not understand: {why}\n  are both of one version? bulkhead \
              --version; systemctl restart bulkheadd"
         ),
-        Error::Broken(error) => write!(
+        Error::Ended(path) => write!(
             f,
-            "the connection to the daemon broke before it had answered: {error}\n  see journalctl -u bulkheadd"
+            "the daemon at {} ended the connection before it had answered: what was asked may be done, in part or not at \
+             all\n  how the host is: bulkhead status\n  why it ended: systemctl status bulkheadd.service bulkheadd.socket; \
+             journalctl -u bulkheadd",
+            path.display()
         ),
+        Error::Broken(error) => write!(f, "the daemon did not answer: {error}\n  see journalctl -u bulkheadd"),
     }
 }
 

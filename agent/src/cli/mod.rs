@@ -26,16 +26,21 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 use paint::Paint;
 
+/// Columns where nothing says how wide the terminal is.
+const COLUMNS: usize = 80;
+
+/// Paragraphs are one line each here, and are wrapped at the terminal's width; the list's lines are short enough for any.
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  done; for plan and status: the host is as the manifest says
-  1  the host is not as the manifest says, or the manifest has errors
+  0  done; for plan, apply, status: as the manifest says
+  1  the host is not so, or the manifest has errors
   2  wrong usage, or a file or the terminal failed
   3  the daemon cannot be reached, or is busy
   4  the caller may not do that
+  5  the daemon ended the connection before it answered
 
-The daemon serves root and the members of group bulkhead; members of group bulkhead-observe may use plan, status and map.
-Nobody else is served; check and schema need no daemon.
+The daemon serves root and the members of group bulkhead; members of group bulkhead-observe may use plan, status and map. Nobody else is served; check and schema need no daemon.
+
 Colour appears on a terminal alone, and never when NO_COLOR is set.";
 
 /// One manifest makes this KVM/libvirt host: VLANs and bridges, who may talk to whom, limits around every guest.
@@ -45,11 +50,22 @@ pub struct Cli {
     /// Print JSON, for programs
     #[arg(long, global = true)]
     json: bool,
-    /// The daemon's socket
-    #[arg(long, global = true, value_name = "PATH", default_value = bulkhead_api::PATH)]
-    socket: PathBuf,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How the commands that ask the daemon find it.
+#[derive(Debug, clap::Args)]
+struct Daemon {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = bulkhead_api::PATH)]
+    socket: PathBuf,
+}
+
+impl Daemon {
+    fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.socket)?)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +84,8 @@ struct Screen<'a> {
     out: &'a mut dyn Write,
     paint: Paint,
     json: bool,
+    /// Columns that a line may have.
+    columns: usize,
 }
 
 impl Screen<'_> {
@@ -93,7 +111,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut out = io::stdout().lock();
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut screen = Screen { out: &mut out, paint: Paint::new(color), json: cli.json };
+    let mut screen = Screen { out: &mut out, paint: Paint::new(color), json: cli.json, columns: columns() };
     let result = run(&cli, &mut screen).and_then(|code| {
         out.flush()?;
         Ok(code)
@@ -114,15 +132,21 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// How wide the terminal is, or COLUMNS says that it is. What is wider than 100 is hard to read.
+fn columns() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let terminal = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    said.or_else(terminal).unwrap_or(COLUMNS).clamp(40, 100)
+}
+
 fn run(cli: &Cli, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
-    let connect = || Client::connect(&cli.socket).map_err(Failure::from);
     match &cli.command {
         Command::Check(args) => Ok(check::run(args, screen.json, screen.out, screen.paint.colors())?),
         Command::Schema(args) => Ok(schema::run(args, screen.json, screen.out, screen.paint.colors())?),
-        Command::Plan(args) => plan::run(args, connect, screen),
-        Command::Apply(args) => apply::run(args, connect, screen),
-        Command::Status(args) => status::run(args, connect, screen),
-        Command::Map(args) => map::run(args, connect, screen),
-        Command::Teardown(args) => teardown::run(args, connect, screen),
+        Command::Plan(args) => plan::run(args, screen),
+        Command::Apply(args) => apply::run(args, screen),
+        Command::Status(args) => status::run(args, screen),
+        Command::Map(args) => map::run(args, screen),
+        Command::Teardown(args) => teardown::run(args, screen),
     }
 }

@@ -3,37 +3,39 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use bulkhead_api::{Client, Phase, Plan, Step};
+use bulkhead_api::{Phase, Plan, Step};
 use bulkhead_types::Notice;
 use serde_json::json;
 
 use super::failure::{Failure, NOT_SO};
-use super::{Screen, paint, words};
+use super::{Daemon, Screen, paint, words};
 
-/// Show what an apply would write; exit status 1 when that is anything
+/// Show what an apply would write; exit status 1 when that is anything, or when the host is not as the manifest says
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
-
-pub(super) fn run(
-    _: &Args,
-    connect: impl FnOnce() -> Result<Client, Failure>,
-    screen: &mut Screen<'_>,
-) -> Result<ExitCode, Failure> {
-    let reply = connect()?.call("Plan", &json!({}))?;
-    let plan: Plan = words::typed(&reply)?;
-    screen.show(&reply, || Ok(draw(&plan)))?;
-    Ok(if plan.steps.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
+pub(super) struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
 }
 
-fn draw(plan: &Plan) -> String {
+pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
+    let reply = args.daemon.connect()?.call("Plan", &json!({}))?;
+    let plan: Plan = words::typed(&reply)?;
+    let columns = screen.columns;
+    screen.show(&reply, || Ok(draw(&plan, columns)))?;
+    Ok(if plan.is_well() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
+}
+
+fn draw(plan: &Plan, columns: usize) -> String {
     let mut text = steps(&plan.steps);
-    if plan.steps.is_empty() {
+    if plan.is_well() {
         text += "Nothing to do: the host is as the manifest says.\n";
+    } else if plan.steps.is_empty() {
+        text += "Nothing can be done now; the host is not as the manifest says, see below.\n";
     } else {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(text, "\n{}; bulkhead apply makes it so.", words::count(plan.steps.len(), "step"));
     }
-    text + &notices(&plan.notices)
+    text + &notices(&plan.notices, columns)
 }
 
 /// Commands of the policy that are shown one by one. A change has a few; the whole ruleset has hundreds, which nobody reads
@@ -59,12 +61,12 @@ pub(super) fn steps(steps: &[Step]) -> String {
 }
 
 /// Notices, wrapped, after an empty line; nothing when there are none.
-pub(super) fn notices(notices: &[Notice]) -> String {
+pub(super) fn notices(notices: &[Notice], columns: usize) -> String {
     let mut text = String::new();
     for notice in notices {
         let (sign, word) = paint::cause(notice.cause);
         let _ = writeln!(text, "\n{sign} {}: {word}", notice.object);
-        for line in words::wrap(&notice.text, words::COLUMNS - 2) {
+        for line in words::wrap(&notice.text, columns - 2) {
             let _ = writeln!(text, "  {line}");
         }
     }
@@ -74,6 +76,7 @@ pub(super) fn notices(notices: &[Notice]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::COLUMNS;
     use bulkhead_types::{Cause, Object};
 
     #[test]
@@ -94,7 +97,7 @@ mod tests {
             }],
         };
         assert_eq!(
-            draw(&plan),
+            draw(&plan, COLUMNS),
             "\
 policy
   add table bridge bulkhead
@@ -124,6 +127,6 @@ links
 
     #[test]
     fn an_empty_plan_says_that_all_is_well() {
-        assert_eq!(draw(&Plan::default()), "Nothing to do: the host is as the manifest says.\n");
+        assert_eq!(draw(&Plan::default(), COLUMNS), "Nothing to do: the host is as the manifest says.\n");
     }
 }

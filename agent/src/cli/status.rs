@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use bulkhead_api::{Client, Counter, Ended, Guest, Owner, PhaseTimes, Segment, State, Status, Wake};
+use bulkhead_api::{Ended, Guest, Owner, PhaseTimes, Segment, State, Status, Wake};
 use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
 use serde_json::json;
 
 use super::failure::{Failure, NOT_SO};
-use super::{Screen, paint, plan, words};
+use super::{Daemon, Screen, paint, plan, words};
 
 /// The map's frames: light lines, round corners.
 const STYLE: TableStyle = TableStyle::new()
@@ -26,80 +25,78 @@ const STEPS: usize = 4;
 
 /// Show how the host is; exit status 1 when it is not as the manifest says
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
-
-pub(super) fn run(
-    _: &Args,
-    connect: impl FnOnce() -> Result<Client, Failure>,
-    screen: &mut Screen<'_>,
-) -> Result<ExitCode, Failure> {
-    let reply = connect()?.call("Status", &json!({}))?;
-    let status: Status = words::typed(&reply["status"])?;
-    // A clock before 1970 makes every age "just now", which is as good as any other.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    screen.show(&reply["status"], || Ok(draw(&status, now)))?;
-    Ok(if well(&status) { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
+pub(super) struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
 }
 
-/// As the manifest says, as far as it can be: what is pending waits for somebody else.
-fn well(status: &Status) -> bool {
-    status.ready
-        && status.trunks.iter().all(|trunk| trunk.state != State::Failed)
-        && status.segments.iter().all(|segment| segment.state != State::Failed)
-        && status.report.iter().all(|done| done.outcome == Ended::Done)
+pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
+    let reply = args.daemon.connect()?.call("Status", &json!({}))?;
+    let status: Status = words::typed(&reply["status"])?;
+    let columns = screen.columns;
+    screen.show(&reply["status"], || Ok(draw(&status, words::now(), columns)))?;
+    Ok(if status.is_well() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
 }
 
 /// The whole picture; `now` in microseconds since 1970.
-fn draw(status: &Status, now: u64) -> String {
+fn draw(status: &Status, now: u64, columns: usize) -> String {
     let parts = [
-        headline(status, now),
-        phases(&status.phases),
-        segments(status),
-        guests(&status.guests),
-        drops(&status.counters),
-        repairs(&status.wakes, now),
-        failures(status),
-        plan::notices(&status.notices).trim_start().to_owned(),
+        headline(status, now, columns),
+        phases(&status.phases, columns),
+        segments(status, columns),
+        guests(&status.guests, columns),
+        drops(status, now, columns),
+        refused(status, columns),
+        repairs(&status.wakes, now, columns),
+        failures(status, columns),
+        plan::notices(&status.notices, columns).trim_start().to_owned(),
     ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-fn headline(status: &Status, now: u64) -> String {
+fn headline(status: &Status, now: u64, columns: usize) -> String {
     let manifest = &status.manifest;
-    let state = if status.ready { "● ready" } else { "◐ not ready" };
+    let (sign, state) = match (status.ready, manifest.generation) {
+        (true, None) => ("○ ", "no manifest is followed"),
+        (true, Some(_)) if status.is_well() => ("● ", "ready"),
+        (true, Some(_)) => ("◐ ", "ready, and not all is as the manifest says"),
+        (false, _) => ("◐ ", "not ready"),
+    };
     let generation = match (manifest.generation, manifest.applied_at_us) {
         (Some(number), Some(then)) => format!("generation {number}, applied {}", words::ago(now, then)),
         (Some(number), None) => format!("generation {number}"),
         (None, _) => "nothing applied yet".to_owned(),
     };
     let notices = words::count(status.notices.len(), "notice");
-    let mut text = format!("{state}, {notices} · {generation} · bulkheadd {}\n", status.version);
-    text += match status.policy_owner {
-        Owner::Held => "  policy: the kernel lets nobody else change it\n",
-        Owner::RepairedByEvent => "  policy: others with CAP_NET_ADMIN can change it; an event brings it back\n",
+    let state = format!("{state}, {notices} · {generation} · bulkheadd {}", status.version);
+    let policy = match status.policy_owner {
+        Some(Owner::Held) => "policy: the kernel lets nobody else change it",
+        Some(Owner::RepairedByEvent) => "policy: others with CAP_NET_ADMIN can change it; an event brings it back",
+        None => "policy: not seen to stand yet",
     };
+    let mut text = words::hanging(sign, &state, columns) + &words::hanging("  ", policy, columns);
     if manifest.pending {
         let (sign, say) = match manifest.errors.len() {
-            0 => ('◐', "bulkhead plan shows it, apply applies it".to_owned()),
-            errors => ('✗', format!("it has {}: bulkhead check", words::count(errors, "error"))),
+            0 => ("◐ ", "bulkhead plan shows it, apply applies it".to_owned()),
+            errors => ("✗ ", format!("it has {}: bulkhead check", words::count(errors, "error"))),
         };
         let what = if manifest.generation.is_some() { "was changed since" } else { "is not applied" };
-        let _ = writeln!(text, "{sign} the manifest {what}: {say}");
+        text += &words::hanging(sign, &format!("the manifest {what}: {say}"), columns);
     }
     for error in &manifest.errors {
-        let _ = writeln!(text, "  {}:{}:{}: {}", error.file, error.line, error.column, error.message);
+        let error = format!("{}:{}:{}: {}", error.file, error.line, error.column, error.message);
+        text += &words::hanging("  ", &error, columns);
     }
     text
 }
 
-fn phases(phases: &[PhaseTimes]) -> String {
+fn phases(phases: &[PhaseTimes], columns: usize) -> String {
     let time = |us: Option<u64>| us.map_or_else(|| "not yet".to_owned(), words::duration);
     let rows = phases.iter().map(|p| [p.phase.as_str().to_owned(), time(p.since_start_us), time(p.since_boot_us)]);
-    table(["ready", "after the daemon's start", "after boot"], rows)
+    table(["ready", "after the daemon's start", "after boot"], rows, columns)
 }
 
-fn segments(status: &Status) -> String {
+fn segments(status: &Status, columns: usize) -> String {
     let row = |segment: &Segment| {
         let host = match segment.addresses.as_slice() {
             [] => "invisible".to_owned(),
@@ -108,9 +105,10 @@ fn segments(status: &Status) -> String {
         let links = format!("{} → {} → {}", segment.trunk, segment.vlan_link, segment.bridge);
         [segment.name.to_string(), segment.vlan.to_string(), links, host, state(segment.state, segment.why.as_deref())]
     };
-    let mut text = table(["segment", "vlan", "links", "host", "state"], status.segments.iter().map(row));
+    let mut text = table(["segment", "vlan", "links", "host", "state"], status.segments.iter().map(row), columns);
     for trunk in status.trunks.iter().filter(|trunk| trunk.state != State::Ready) {
-        let _ = writeln!(text, "trunk {}: {}", trunk.name, state(trunk.state, trunk.why.as_deref()));
+        let trunk = format!("trunk {}: {}", trunk.name, state(trunk.state, trunk.why.as_deref()));
+        text += &words::hanging("", &trunk, columns);
     }
     text
 }
@@ -128,7 +126,7 @@ fn because(state: &str, why: Option<&str>) -> String {
     why.map_or_else(|| state.to_owned(), |why| format!("{state}: {why}"))
 }
 
-fn guests(guests: &[Guest]) -> String {
+fn guests(guests: &[Guest], columns: usize) -> String {
     let row = |guest: &Guest| {
         let (sign, word) = paint::guest(guest.state);
         let emulated = if guest.accelerated == Some(false) { ", no KVM" } else { "" };
@@ -141,7 +139,7 @@ fn guests(guests: &[Guest]) -> String {
         let state = because(&format!("{sign} {word}{emulated}"), guest.why.as_deref());
         [guest.name.to_string(), state, size, limits(guest), nics]
     };
-    table(["guest", "state", "has", "limits", "nics"], guests.iter().map(row))
+    table(["guest", "state", "has", "limits", "nics"], guests.iter().map(row), columns)
 }
 
 fn limits(guest: &Guest) -> String {
@@ -156,19 +154,35 @@ fn limits(guest: &Guest) -> String {
     if parts.is_empty() { "none".to_owned() } else { parts.join("\n") }
 }
 
-fn drops(counters: &[Counter]) -> String {
-    let dropped = counters.iter().filter(|counter| counter.dropped);
+fn drops(status: &Status, now: u64, columns: usize) -> String {
+    let dropped = status.counters.iter().filter(|counter| counter.dropped);
     let some = dropped.clone().filter(|counter| counter.packets > 0);
     let rows: Vec<_> = some.map(|c| [c.name.clone(), c.packets.to_string(), words::bytes(c.bytes)]).collect();
-    match (dropped.count(), rows.is_empty()) {
-        (0, _) => String::new(),
-        (_, true) => "Nothing was dropped.\n".to_owned(),
-        (_, false) => table(["dropped", "packets", "bytes"], rows.into_iter()),
+    let text = match (status.counted_at_us, dropped.count(), rows.is_empty()) {
+        (None, ..) if status.manifest.generation.is_some() => return "What was dropped is not known yet.\n".to_owned(),
+        (None, ..) | (_, 0, _) => return String::new(),
+        (Some(_), _, true) => "Nothing was dropped.\n".to_owned(),
+        (Some(_), _, false) => table(["dropped", "packets", "bytes"], rows.into_iter(), columns),
+    };
+    text + &words::counted(status.counted_at_us, now)
+}
+
+/// Connections that were closed unread; nothing when there were none.
+fn refused(status: &Status, columns: usize) -> String {
+    let of = |number: u64, what: &str| (number > 0).then(|| format!("{number} {what}"));
+    let parts = [
+        of(status.refused.strangers, "of users whom the daemon does not serve"),
+        of(status.refused.crowded, "of users with too many of them"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    match parts.len() {
+        0 => String::new(),
+        _ => words::hanging("", &format!("Connections closed unread: {}.", parts.join(", ")), columns),
     }
 }
 
 /// What came by an event or the timer; the first making and an apply are no repairs.
-fn repairs(wakes: &[Wake], now: u64) -> String {
+fn repairs(wakes: &[Wake], now: u64, columns: usize) -> String {
     let row = |wake: &Wake| {
         let when = words::ago(now, wake.at_us);
         let mut steps: Vec<String> = wake.repairs.iter().take(STEPS).cloned().collect();
@@ -179,16 +193,17 @@ fn repairs(wakes: &[Wake], now: u64) -> String {
     };
     let repair = |wake: &&Wake| !wake.repairs.is_empty() && !matches!(wake.reason.as_str(), "start" | "request");
     let last = wakes.iter().rev().filter(repair).take(REPAIRS);
-    table(["repaired", "woken by", "within", "steps"], last.map(row))
+    table(["repaired", "woken by", "within", "steps"], last.map(row), columns)
 }
 
 /// Steps of the last plan that did not end well.
-fn failures(status: &Status) -> String {
+fn failures(status: &Status, columns: usize) -> String {
     let mut text = String::new();
     for done in status.report.iter().filter(|done| done.outcome != Ended::Done) {
         let why = done.why.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "{} {}: {}", paint::ended(done.outcome), done.object, done.text);
-        for line in words::wrap(why, words::COLUMNS - 4) {
+        let sign = format!("{} ", paint::ended(done.outcome));
+        text += &words::hanging(&sign, &format!("{}: {}", done.object, done.text), columns);
+        for line in words::wrap(why, columns - 4) {
             let _ = writeln!(text, "    {line}");
         }
     }
@@ -196,41 +211,80 @@ fn failures(status: &Status) -> String {
 }
 
 /// Nothing when there are no rows.
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>, columns: usize) -> String {
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
         return String::new();
     }
     let mut table = Table::new();
     table.load_style(STYLE);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(u16::try_from(words::COLUMNS).unwrap_or(80));
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(u16::try_from(columns).unwrap_or(u16::MAX));
     table.set_header(header).add_rows(rows);
     format!("{table}\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use bulkhead_api::{Problem, Refused};
+
     use super::*;
-    use crate::cli::tests::seed;
+    use crate::cli::COLUMNS;
+    use crate::cli::tests::{NOW, seed};
 
     #[test]
     fn the_seed_is_drawn_as_in_its_picture() {
-        crate::cli::tests::compare(&draw(&seed(), 1_800_000_125_000_000), "status.txt");
+        crate::cli::tests::compare(&draw(&seed(), NOW, COLUMNS), "status.txt");
     }
 
     #[test]
     fn a_daemon_that_has_just_started_says_so() {
-        let text = draw(&Status::default(), 0);
+        let text = draw(&Status::default(), 0, COLUMNS);
         assert!(text.starts_with("◐ not ready, 0 notices · nothing applied yet"), "{text}");
     }
 
     #[test]
-    fn a_failed_segment_is_not_well_and_a_pending_one_is() {
+    fn counters_that_are_not_fresh_show_their_age() {
         let mut status = seed();
-        assert!(well(&status));
-        status.segments[0].state = State::Pending;
-        assert!(well(&status));
-        status.segments[0].state = State::Failed;
-        assert!(!well(&status));
+        assert!(!draw(&status, NOW, COLUMNS).contains("counted"));
+        status.counted_at_us = Some(NOW - 42_000_000);
+        assert!(draw(&status, NOW, COLUMNS).contains("counted 42 s ago, the daemon was busy when it was asked\n"));
+    }
+
+    #[test]
+    fn a_host_without_a_manifest_is_not_called_ready() {
+        let text = draw(&Status { ready: true, ..Status::default() }, 0, COLUMNS);
+        assert!(text.starts_with("○ no manifest is followed, 0 notices"), "{text}");
+        assert!(text.contains("policy: not seen to stand yet") && !text.contains("can change it"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut status = seed();
+        status.manifest.errors.push(Problem {
+            file: "/etc/bulkhead/host.toml".to_owned(),
+            line: 3,
+            column: 8,
+            message: "no such trunk as eth7 is declared in this manifest or in any of its parts".to_owned(),
+            help: Vec::new(),
+        });
+        status.trunks[0].state = State::Pending;
+        status.trunks[0].why = Some("eth1 does not exist; its segments are built when it comes".to_owned());
+        status.refused = Refused { strangers: 100_000, crowded: 7 };
+        status.policy_owner = Some(Owner::RepairedByEvent);
+        for columns in [40, 60, 80, 100] {
+            for line in draw(&status, NOW, columns).lines() {
+                let width = line.chars().count();
+                assert!(width <= columns, "{width} columns of {columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn connections_that_were_closed_unread_are_shown() {
+        let mut status = seed();
+        assert!(!draw(&status, NOW, COLUMNS).contains("unread"));
+        status.refused.strangers = 3;
+        let text = draw(&status, NOW, COLUMNS);
+        assert!(text.contains("Connections closed unread: 3 of users whom the daemon does not serve.\n"), "{text}");
     }
 }

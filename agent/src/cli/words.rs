@@ -1,13 +1,15 @@
 //! Numbers and texts as people read them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bulkhead_api::client;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::failure::Failure;
 
-/// Columns of a terminal that is not told to be wider.
-pub(super) const COLUMNS: usize = 80;
+/// Microseconds. The daemon asks for counters for half a second, and they may be a quarter old.
+const FRESH: u64 = 2_000_000;
 
 /// Bytes with a binary unit: `512 MiB`, `1.5 KiB`.
 pub(super) fn bytes(bytes: u64) -> String {
@@ -34,12 +36,28 @@ pub(super) fn duration(us: u64) -> String {
     }
 }
 
+/// The time, in microseconds since 1970. A clock before that makes every age "just now", which is as good as any other.
+pub(super) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// How long before `now` something was, both in microseconds since 1970. Clocks are set, so it may be later than now.
 pub(super) fn ago(now: u64, then: u64) -> String {
     match now.saturating_sub(then) / 1_000_000 {
         0 => "just now".to_owned(),
         seconds @ 1..60 => format!("{seconds} s ago"),
         seconds => format!("{} ago", duration(seconds * 1_000_000)),
+    }
+}
+
+/// The age of counters that are older than a question takes; nothing when they are fresh, or were never read.
+pub(super) fn counted(at: Option<u64>, now: u64) -> String {
+    match at {
+        Some(at) if now.saturating_sub(at) >= FRESH => {
+            format!("  counted {}, the daemon was busy when it was asked\n", ago(now, at))
+        }
+        _ => String::new(),
     }
 }
 
@@ -79,6 +97,17 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
             }
             _ => lines.push(cut(word, width)),
         }
+    }
+    lines
+}
+
+/// A text in lines of at most `width` characters, all but the first under the text of the first: its sign stands out.
+pub(super) fn hanging(sign: &str, text: &str, width: usize) -> String {
+    let indent = sign.chars().count();
+    let mut lines = String::new();
+    for (number, line) in wrap(text, width.saturating_sub(indent)).iter().enumerate() {
+        let before = if number == 0 { sign } else { "" };
+        lines += &format!("{before:<indent$}{line}\n");
     }
     lines
 }

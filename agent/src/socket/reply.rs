@@ -54,11 +54,6 @@ impl Reply {
         Self::error("Busy", &Why { why: why.to_owned() })
     }
 
-    /// The caller may not do that.
-    pub(super) fn denied(why: String) -> Self {
-        Self::error("PermissionDenied", &Why { why })
-    }
-
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_api::{ADMIN_GROUP, OBSERVE_GROUP};
+use bulkhead_api::{ADMIN_GROUP, OBSERVE_GROUP, Why};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -60,12 +60,17 @@ fn admit(stream: UnixStream, service: &Arc<Service>, connections: &mut JoinSet<(
     });
 }
 
+/// Whom the daemon serves, in words.
+fn served() -> String {
+    format!(
+        "the daemon serves root and members of group {ADMIN_GROUP}, and to look only, members of group {OBSERVE_GROUP}"
+    )
+}
+
 /// Closes a connection unread, and says why: an end without a word may be anything.
 fn refuse(stream: UnixStream, service: &Service, peer: &Peer, cause: Cause) {
     let reply = match cause {
-        Cause::Stranger => Reply::denied(format!(
-            "the daemon serves root and members of group {ADMIN_GROUP}, and to look only, members of group {OBSERVE_GROUP}"
-        )),
+        Cause::Stranger => Reply::error("NotServed", &Why { why: served() }),
         Cause::Crowded => Reply::busy("too many connections; close one, or try again later"),
     };
     if let Some(unsaid) = service.refused.count(cause, peer.uid, Instant::now()) {

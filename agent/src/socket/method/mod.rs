@@ -11,12 +11,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bulkhead_api::{ADMIN_GROUP, Done, INTERFACE, SERVICE, Summary};
+use bulkhead_api::{ADMIN_GROUP, ApplyFailed, Done, INTERFACE, SERVICE, Summary, Why};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::access::Caller;
 use super::reply::Reply;
@@ -117,7 +118,7 @@ fn run<M: Method>(service: &Arc<Service>, caller: Caller, call: &Call) -> Result
     let method = &call.method;
     if caller.role < M::ROLE {
         let why = format!("{method} is for root and members of group {ADMIN_GROUP}; the caller may only observe");
-        return Err(Reply::denied(why));
+        return Err(Reply::error("PermissionDenied", &Why { why }));
     }
     if call.is_oneway() && !M::ONEWAY {
         return Err(Reply::standard("InvalidParameter", "parameter", "oneway"));
@@ -151,10 +152,19 @@ fn work(
     context: Context<'_>,
     ask: impl FnOnce(UnboundedSender<Done>, oneshot::Sender<Result<Summary, Refusal>>) -> Request,
 ) -> Result<Answer, Reply> {
+    let asked = Instant::now();
     let (progress, steps) = mpsc::unbounded_channel();
     let (done, summary) = oneshot::channel();
     context.service.queues.administer(ask(progress, done)).map_err(|busy| Reply::busy(&busy.why))?;
-    let done = Box::pin(async move { end(summary.await, |summary: &Summary| Reply::one("summary", summary)) });
+    let done = async move {
+        let mut ended = summary.await;
+        if let Ok(Ok(summary) | Err(Refusal::Failed(ApplyFailed { summary, .. }))) = &mut ended {
+            // The loop counts from when it began; whoever asked has waited from here on.
+            summary.duration_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        }
+        end(ended, |summary: &Summary| Reply::one("summary", summary))
+    };
+    let done = Box::pin(done);
     Ok(Answer::Later(Later { progress: context.more.then_some(steps), done }))
 }
 

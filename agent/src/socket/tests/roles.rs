@@ -9,6 +9,8 @@ use tokio::sync::watch;
 
 use super::{ask, call, connected, nothing, reply, service};
 use crate::socket::access::{Caller, Groups, Role};
+use crate::socket::method::{self, Answer, Call};
+use crate::socket::reply::Reply;
 use crate::socket::{Bounds, Request, Requests, Service, queues};
 
 fn start() -> (Arc<Service>, Requests) {
@@ -76,7 +78,12 @@ async fn a_oneway_plan_asks_nothing_of_the_loop() {
     let (service, mut requests) = start();
     let mut stream = connected(&service, observer(7));
     for method in ["Plan", "Status", "Schema"] {
-        ask(&mut stream, &json!({ "method": format!("io.bulkhead.Agent.{method}"), "oneway": true })).await;
+        let oneway = json!({ "method": format!("io.bulkhead.Agent.{method}"), "oneway": true });
+        ask(&mut stream, &oneway).await;
+        let call: Call = serde_json::from_value(oneway).unwrap();
+        let answer = method::answer(&service, observer(7), &call);
+        let refused = Reply::standard("InvalidParameter", "parameter", "oneway");
+        assert!(matches!(answer, Answer::Now(reply) if reply == refused), "{method} is looked at for nobody");
     }
     // No reply to any of them: the next one is that of the next call.
     let info = call(&mut stream, "org.varlink.service.GetInfo", json!({})).await;

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use bulkhead_api::{Done, Ended, Phase, Summary};
+use bulkhead_api::{ApplyFailed, Done, Ended, Phase, Summary};
 use bulkhead_types::Object;
 use serde_json::json;
 
 use super::{Daemon, ask, call, reply};
-use crate::socket::{Bounds, Request};
+use crate::socket::{Bounds, Refusal, Request};
 
 fn step(text: &str) -> Done {
     Done { phase: Phase::Links, object: Object::Policy, text: text.to_owned(), outcome: Ended::Done, why: None }
@@ -63,4 +63,20 @@ async fn a_daemon_that_drops_the_request_still_answers() {
     ask(&mut stream, &json!({ "method": "io.bulkhead.Agent.Apply", "more": true })).await;
     drop(daemon.requests.recv().await);
     assert_eq!(reply(&mut stream).await["error"], "io.bulkhead.Agent.Busy");
+}
+
+#[tokio::test]
+async fn a_summary_counts_from_the_request_and_not_from_when_the_loop_began() {
+    let mut daemon = Daemon::start(Bounds::default());
+    let mut stream = daemon.connect().await;
+    let failed = ApplyFailed { why: "w".to_owned(), summary: Summary { duration_us: 1, ..Summary::default() } };
+    for answer in [Ok(failed.summary.clone()), Err(Refusal::Failed(failed))] {
+        ask(&mut stream, &json!({ "method": "io.bulkhead.Agent.Apply" })).await;
+        let Some(Request::Apply { done, .. }) = daemon.requests.recv().await else { panic!("no apply") };
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        done.send(answer).unwrap();
+        let answered = reply(&mut stream).await;
+        let duration = answered["parameters"]["summary"]["duration_us"].as_u64().unwrap();
+        assert!(duration >= 30_000, "{answered}");
+    }
 }

@@ -15,7 +15,7 @@ async fn a_stranger_is_told_why_and_closed_before_a_byte_is_read() {
     stream.write_all(b"{\"method\":\"io.bulkhead.Agent.Status\"}\0").unwrap();
     let mut stream = later(stream);
     let refused = reply(&mut stream).await;
-    assert_eq!(refused["error"], "io.bulkhead.Agent.PermissionDenied", "{refused}");
+    assert_eq!(refused["error"], "io.bulkhead.Agent.NotServed", "{refused}");
     assert!(refused["parameters"]["why"].as_str().unwrap().contains("group bulkhead-observe"), "{refused}");
     // A unix socket that is closed with unread bytes resets its peer; had they been read, this would be an orderly end.
     assert_eq!(stream.read(&mut [0; 16]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);

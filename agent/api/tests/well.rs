@@ -1,0 +1,84 @@
+//! When a host is well: only when every promise of its manifest holds.
+
+#![allow(clippy::unwrap_used)] // a test may stop at the first surprise, in its functions too
+
+use bulkhead_api::*;
+use bulkhead_types::{Cause, Notice, Object};
+
+fn ready() -> Status {
+    Status {
+        ready: true,
+        trunks: vec![Trunk { name: "eth1".parse().unwrap(), state: State::Ready, why: None }],
+        guests: vec![guest(GuestState::Running), guest(GuestState::Stopped)],
+        ..Status::default()
+    }
+}
+
+fn guest(state: GuestState) -> Guest {
+    Guest {
+        name: "web".parse().unwrap(),
+        state,
+        why: None,
+        vcpus: 1,
+        memory: 1,
+        limits: Limits::default(),
+        accelerated: None,
+        nics: Vec::new(),
+    }
+}
+
+fn notice(cause: Cause) -> Notice {
+    Notice { object: Object::Policy, cause, text: String::new() }
+}
+
+#[test]
+fn a_host_of_which_all_was_seen_and_is_as_declared_is_well() {
+    assert!(ready().is_well());
+    assert!(!Status { ready: false, ..ready() }.is_well());
+}
+
+#[test]
+fn a_trunk_that_is_missing_is_not_well() {
+    let mut status = ready();
+    status.trunks[0].state = State::Pending;
+    assert!(!status.is_well());
+}
+
+#[test]
+fn a_guest_that_is_not_known_or_does_not_run_as_declared_is_not_well() {
+    for state in [GuestState::Unknown, GuestState::Held, GuestState::Paused, GuestState::Stopping] {
+        let mut status = ready();
+        status.guests.push(guest(state));
+        assert!(!status.is_well(), "{state:?}");
+    }
+    let mut status = ready();
+    status.guests[1].why = Some("its volume is missing".to_owned());
+    assert!(!status.is_well(), "stopped for a reason");
+}
+
+#[test]
+fn only_foreign_and_unsupported_notices_leave_a_host_well() {
+    for (cause, well) in [
+        (Cause::Foreign, true),
+        (Cause::Unsupported, true),
+        (Cause::Pending, false),
+        (Cause::Clash, false),
+        (Cause::Held, false),
+    ] {
+        let notices = vec![notice(cause)];
+        assert_eq!(Status { notices: notices.clone(), ..ready() }.is_well(), well, "{cause:?}");
+        assert_eq!(Plan { steps: Vec::new(), notices: notices.clone() }.is_well(), well, "{cause:?}");
+        assert_eq!(Summary { verified: true, notices, ..Summary::default() }.is_well(), well, "{cause:?}");
+    }
+}
+
+#[test]
+fn a_step_that_failed_or_is_still_to_be_done_is_not_well() {
+    let step = Step { phase: Phase::Links, object: Object::Policy, text: String::new() };
+    assert!(!Plan { steps: vec![step.clone()], notices: Vec::new() }.is_well());
+    assert!(!Summary { verified: true, remaining: vec![step.clone()], ..Summary::default() }.is_well());
+    assert!(!Summary::default().is_well(), "not verified");
+    let Step { phase, object, text } = step;
+    let failed = Done { phase, object, text, outcome: Ended::Failed, why: None };
+    assert!(!Status { report: vec![failed], ..ready() }.is_well());
+}

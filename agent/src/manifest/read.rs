@@ -41,8 +41,12 @@ impl<'a> Node<'a> {
 }
 
 pub(crate) fn in_order<'a>(table: &'a DeTable<'a>, of: &Location) -> Vec<(&'a str, Node<'a>)> {
+    // A value that TOML could not read is filled in by something that stands nowhere.
+    let stands =
+        |value: &Spanned<DeValue<'_>>| !value.span().is_empty() || !matches!(value.get_ref(), DeValue::Integer(_));
     let mut entries: Vec<_> = table
         .iter()
+        .filter(|(_, value)| stands(value))
         .map(|(key, value)| (key.get_ref().as_ref(), Node::of(value, of.child(key.get_ref(), key.span()))))
         .collect();
     entries.sort_by_key(|(_, node)| node.name.span.start);
@@ -155,8 +159,7 @@ macro_rules! table {
                 #[allow(unused_mut)] // a table without keys has nothing to fill
                 let mut read = Self::default();
                 let Some(entries) = node.entries() else {
-                    $crate::manifest::read::wrong_kind::<Self>(node, problems);
-                    return Some(read);
+                    return $crate::manifest::read::not_a_table(node, problems).or(Some(read));
                 };
                 for (key, node) in &entries {
                     match *key {
@@ -191,15 +194,76 @@ macro_rules! need {
 
 pub(crate) use {need, table};
 
+/// Notes that something else stands where a table belongs. A list of tables is read by its first, so that what is wrong
+/// below it is said as well.
+pub(crate) fn not_a_table<T: Read + Table>(node: &Node<'_>, problems: &mut Problems) -> Option<T> {
+    let first = node.elements().and_then(|mut elements| elements.next());
+    let Some(first) = first.filter(|first| matches!(first.value, DeValue::Table(_))) else {
+        wrong_kind::<T>(node, problems);
+        return None;
+    };
+    let key = &node.name.key;
+    problems
+        .error(&node.location, format!("`{key}` stands in two brackets, which begin a list"))
+        .label("this is a list")
+        .help(format!("write [{key}]"));
+    T::read(&Node { value: first.value, location: node.location.clone(), name: node.name.clone() }, problems)
+}
+
+/// The key that is meant by one that other tools have, and what to write.
+fn meant<T: Table>(key: &str) -> Option<(&'static str, &'static str)> {
+    let words: &[(&[&str], &str, &str)] = match T::HEADER {
+        "[[allow]]" => &[
+            (
+                &["proto", "protocol", "port", "ports", "dport"],
+                "tcp",
+                "write the protocol as the key and its ports as the value: tcp = 443, or udp = 53",
+            ),
+            (&["src", "source"], "from", "write `from`"),
+            (&["dst", "dest", "destination"], "to", "write `to`"),
+        ],
+        "[segment.NAME]" => &[
+            (&["id", "tag", "vid"], "vlan", "write `vlan`"),
+            (
+                &["address", "gateway", "dns", "metric"],
+                "host",
+                "write it in `host`: host = { address = [\"10.13.37.30/24\"] }",
+            ),
+        ],
+        "[segment.NAME.host]" => {
+            &[(&["ip", "ips"], "address", "write `address`"), (&["nameserver", "nameservers"], "dns", "write `dns`")]
+        }
+        "[guest.NAME]" => &[
+            (&["ram"], "memory", "write `memory`"),
+            (&["cpu", "cpus"], "vcpus", "write `vcpus`"),
+            (
+                &["address", "network", "interface"],
+                "nic",
+                "write it in a NIC: nic.SEGMENT = { address = [\"10.13.37.40\"] }",
+            ),
+        ],
+        "[guest.NAME.nic.SEGMENT]" => &[(&["ip", "ips"], "address", "write `address`")],
+        _ => &[],
+    };
+    words.iter().find(|(words, ..)| words.contains(&key)).map(|(_, key, help)| (*key, *help))
+}
+
 pub(crate) fn unknown<T: Table>(key: &str, node: &Node<'_>, problems: &mut Problems) {
     let names: Vec<&str> = T::keys().iter().map(|key| key.name).collect();
     let problem = problems.error(&node.name, format!("`{}` is not a key of {}", node.name.key, T::HEADER));
-    match nearest(key, names.iter().copied()) {
-        Some(name) => problem.label("unknown key").help(format!("write `{name}`, if that is what is meant")),
-        None => problem.label("unknown key"),
+    match (meant::<T>(key), nearest(key, names.iter().copied())) {
+        (Some((_, help)), _) => problem.label("unknown key").help(help),
+        (None, Some(name)) => problem.label("unknown key").help(format!("write `{name}`, if that is what is meant")),
+        (None, None) => problem.label("unknown key"),
     };
     if names.is_empty() {
-        problem.help(format!("leave it out: {} has no keys", T::HEADER));
+        // An interface's name may have a dot, which TOML reads as a step down.
+        match (node.value, node.name.key.split_once('.')) {
+            (DeValue::Table(_), Some((kind, name))) => {
+                problem.label("a name with a dot stands in quotes").help(format!("write [{kind}.{name:?}]"))
+            }
+            _ => problem.help(format!("leave it out: {} has no keys", T::HEADER)),
+        };
     } else {
         problem.help(format!("the keys of {} are {}", T::HEADER, names.join(", ")));
     }
@@ -211,7 +275,7 @@ pub(crate) fn missing<T: Table>(entries: &[(&str, Node<'_>)], node: &Node<'_>, p
     let meant: Vec<_> = entries
         .iter()
         .filter(|(name, _)| !names().any(|key| key == *name))
-        .filter_map(|(name, _)| nearest(name, names()))
+        .filter_map(|(name, _)| meant::<T>(name).map(|(key, _)| key).or_else(|| nearest(name, names())))
         .collect();
     let there = |name: &str| meant.contains(&name) || entries.iter().any(|(entry, _)| *entry == name);
     for key in T::keys().iter().filter(|key| key.required && !there(key.name)) {

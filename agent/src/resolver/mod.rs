@@ -41,9 +41,20 @@ impl Desired {
 
     /// The file's text; `None` when there are no servers.
     fn text(&self) -> Option<String> {
-        let servers: Vec<String> =
-            self.bridges.iter().flat_map(|(_, servers)| servers).map(|ip| format!("nameserver {ip}\n")).collect();
+        let servers: Vec<String> = self
+            .bridges
+            .iter()
+            .flat_map(|(bridge, servers)| servers.iter().map(|ip| nameserver(bridge, *ip)))
+            .collect();
         (!servers.is_empty()).then(|| format!("# Written by bulkheadd from the manifest.\n{}", servers.concat()))
+    }
+}
+
+/// A line of resolv.conf(5). A link-local address alone is no address: it is on every link, so it carries its own.
+fn nameserver(bridge: &IfName, server: IpAddr) -> String {
+    match server {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => format!("nameserver {v6}%{bridge}\n"),
+        server => format!("nameserver {server}\n"),
     }
 }
 
@@ -186,9 +197,10 @@ mod tests {
 
     #[test]
     fn without_resolved_the_servers_go_to_the_file_and_the_link_is_named() {
-        let desired = desired(&["10.0.0.1", "fd00::1"]);
+        let desired = desired(&["10.0.0.1", "fd00::1", "fe80::1"]);
         let plan = plan(&desired, &Observed::default());
-        let text = "# Written by bulkheadd from the manifest.\nnameserver 10.0.0.1\nnameserver fd00::1\n".to_owned();
+        let text = "# Written by bulkheadd from the manifest.\nnameserver 10.0.0.1\nnameserver fd00::1\nnameserver fe80::1%br20\n"
+            .to_owned();
         assert_eq!(plan.steps, [Step::WriteFile { text: text.clone() }]);
         assert!(plan.notices[0].text.contains("ln -sf /run/bulkhead/resolv.conf /etc/resolv.conf"));
         let settled = super::plan(&desired, &Observed { file: Some(text), linked: true, resolved: None });

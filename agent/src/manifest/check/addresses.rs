@@ -33,7 +33,7 @@ pub(super) fn check(tables: &Tables, problems: &mut Problems) {
             };
             for address in nic.table.address.iter().flat_map(|list| &list.value.0) {
                 once(address, segment, nic, &mut taken, problems);
-                belongs(address, &segment.table, problems);
+                belongs(address, nic, &segment.table, problems);
             }
         }
     }
@@ -103,7 +103,7 @@ fn once<'a>(
     }
 }
 
-fn belongs(at: &Located<IpAddr>, segment: &Segment, problems: &mut Problems) {
+fn belongs(at: &Located<IpAddr>, nic: &Entry<SegmentName, Nic>, segment: &Segment, problems: &mut Problems) {
     let nets = host::addresses(segment);
     if let Some(own) = nets.iter().find(|own| own.value.addr() == at.value) {
         problems
@@ -139,13 +139,21 @@ fn belongs(at: &Located<IpAddr>, segment: &Segment, problems: &mut Problems) {
         }
         None if !family.is_empty() && !link_local => {
             let networks: Vec<String> = family.iter().map(|own| own.value.trunc().to_string()).collect();
-            let problem = problems
-                .error(&at.location, format!("`{}` is {}, outside its segment's network", at.location.key, at.value));
-            problem.label(format!("not in {}", networks.join(" or in ")));
+            let within = |at: &Located<IpAddr>| family.iter().any(|own| own.value.contains(&at.value));
+            // Hosters route single addresses to a guest that has one of the network too; alone it is a slip.
+            let extra = nic.table.address.iter().flat_map(|list| &list.value.0).any(within);
+            let title = format!("`{}` is {}, outside its segment's network", at.location.key, at.value);
+            let (problem, help) = if extra {
+                (problems.warning(&at.location, title), "right only where somebody routes it to this guest")
+            } else {
+                let help =
+                    "write an address within it; others may stand beside one that is, where they are routed to it";
+                (problems.error(&at.location, title), help)
+            };
+            problem.label(format!("not in {}", networks.join(" or in "))).help(help);
             for own in family {
                 problem.also(&own.location, "the segment's network, by the host's address");
             }
-            problem.help("write an address within it, or add an address of the host in the guest's network");
         }
         None => {}
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bulkhead_netlink::model::DEFAULT_METRIC;
 use bulkhead_types::SegmentName;
 use ipnet::IpNet;
 
@@ -20,8 +21,13 @@ pub(super) fn check(tables: &Tables, problems: &mut Problems) {
         overlaps(&earlier, name, &host.value, problems);
         earlier.extend(addresses(table).iter().map(|at| (name, at)));
         for gateway in host.value.gateway.iter().flat_map(|list| &list.value.0) {
-            one_of_a_family(gateway, name, &mut gateways, problems);
+            let metric = host.value.metric.as_ref().map_or(DEFAULT_METRIC, |metric| metric.value.0);
+            one_of_a_family(gateway, metric, name, &mut gateways, problems);
             reachable(gateway, host, problems);
+            link_local(gateway, host, problems);
+        }
+        for server in host.value.dns.iter().flat_map(|list| &list.value.0) {
+            link_local(server, host, problems);
         }
         if let (Some(metric), None) = (&host.value.metric, &host.value.gateway) {
             problems
@@ -65,16 +71,40 @@ fn overlaps(earlier: &[(&SegmentName, &Located<IpNet>)], name: &SegmentName, hos
     }
 }
 
-fn one_of_a_family(gateway: &Located<IpAddr>, name: &SegmentName, claims: &mut Claims<bool>, problems: &mut Problems) {
+fn one_of_a_family(
+    gateway: &Located<IpAddr>,
+    metric: u32,
+    name: &SegmentName,
+    claims: &mut Claims<(bool, u32)>,
+    problems: &mut Problems,
+) {
     let family = if gateway.value.is_ipv4() { "IPv4" } else { "IPv6" };
     let holder = format!("default gateway of segment.{}", name);
-    if let Some((first, earlier)) = claims.claim(gateway.value.is_ipv4(), &gateway.location, &holder) {
+    if let Some((first, earlier)) = claims.claim((gateway.value.is_ipv4(), metric), &gateway.location, &holder) {
         problems
-            .error(&gateway.location, format!("the host has two default gateways for {family}"))
+            .error(&gateway.location, format!("the host has two default gateways for {family} of one metric"))
             .label(holder)
             .also(&first, earlier)
-            .help("keep the one that leads to the rest of the world");
+            .help("keep the one that leads to the rest of the world, or write another metric at one: the lower wins");
     }
+}
+
+/// IPv6 is off on a bridge where the host has no address of it, and with it the link-local addresses.
+fn link_local(at: &Located<IpAddr>, host: &Located<Host>, problems: &mut Problems) {
+    let IpAddr::V6(v6) = at.value else { return };
+    let addresses: &[Located<IpNet>] = host.value.address.as_ref().map_or(&[], |list| &list.value.0);
+    let key = format!("{}.address", host.location.key);
+    let unknown = addresses.is_empty() || problems.within(host.location.file, &key);
+    if !v6.is_unicast_link_local() || unknown || addresses.iter().any(|own| own.value.addr().is_ipv6()) {
+        return;
+    }
+    let problem =
+        problems.error(&at.location, format!("`{}` is {v6}, and the host has no IPv6 address here", at.location.key));
+    problem.label("IPv6 is off on this segment");
+    for own in addresses {
+        problem.also(&own.location, "the host has IPv4 alone");
+    }
+    problem.help("write an IPv6 address of the host beside it, such as \"fd00:20::30/64\", or leave this one out");
 }
 
 fn reachable(gateway: &Located<IpAddr>, host: &Located<Host>, problems: &mut Problems) {

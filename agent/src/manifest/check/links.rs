@@ -11,12 +11,13 @@ use crate::manifest::problem::Problems;
 use crate::manifest::spell::nearest;
 use crate::manifest::tables::Tables;
 use crate::manifest::value::Entry;
-use crate::manifest::wire::Segment;
+use crate::manifest::wire::{Segment, Trunk};
 
 pub(super) fn check(tables: &Tables, problems: &mut Problems) {
     trunks(tables, problems);
     let doubled = tags(tables, problems);
     names(tables, &doubled, problems);
+    default_vlan(tables, problems);
     let mut networks = Claims::new();
     for segment in &tables.segments.0 {
         let Some(network) = &segment.table.libvirt_network else { continue };
@@ -47,7 +48,9 @@ fn trunks(tables: &Tables, problems: &mut Problems) {
     }
     for segment in &tables.segments.0 {
         let Some(trunk) = &segment.table.trunk else { continue };
-        if tables.trunks.get(&trunk.value).is_none() {
+        // A trunk whose table is wrong may be this one.
+        let doubtful = |trunk: &Entry<IfName, Trunk>| problems.within(trunk.location.file, &trunk.location.key);
+        if tables.trunks.get(&trunk.value).is_none() && !tables.trunks.0.iter().any(doubtful) {
             let names: Vec<&str> = tables.trunks.0.iter().map(|trunk| trunk.name.as_str()).collect();
             let help = match nearest(trunk.value.as_str(), names.iter().copied()) {
                 Some(name) => format!("write trunk = {name:?}, or declare it: [trunk.{}]", quoted(&trunk.value)),
@@ -67,6 +70,18 @@ fn trunks(tables: &Tables, problems: &mut Problems) {
 /// An interface's name as a TOML key: one with a dot needs quotes.
 fn quoted(name: &IfName) -> String {
     if name.as_str().contains('.') { format!("{:?}", name.as_str()) } else { name.to_string() }
+}
+
+/// Switches call the untagged network of a port VLAN 1.
+fn default_vlan(tables: &Tables, problems: &mut Problems) {
+    for vlan in tables.segments.0.iter().filter_map(|segment| segment.table.vlan.as_ref()) {
+        if vlan.value.get() == 1 {
+            problems
+                .warning(&vlan.location, format!("`{}` is 1, which a switch usually sends without a tag", vlan.location.key))
+                .label("frames without a tag are of no segment")
+                .help("right only where the switch tags VLAN 1 on this port; otherwise give the network a VLAN of its own there");
+        }
+    }
 }
 
 /// The segments whose tag another one has already; their derived names clash too, and that needs no second word.

@@ -2,10 +2,12 @@
 
 use super::claims::Claims;
 use crate::manifest::location::Located;
+use crate::manifest::model::Format;
 use crate::manifest::problem::Problems;
 use crate::manifest::spell::nearest;
 use crate::manifest::tables::Tables;
-use crate::manifest::value::{Mode, Name};
+use crate::manifest::value::{Mode, Name, Volume};
+use crate::manifest::wire::Disk;
 
 pub(super) fn check(tables: &Tables, problems: &mut Problems) {
     let mut paths = Claims::new();
@@ -58,6 +60,9 @@ fn volumes(tables: &Tables, problems: &mut Problems) {
                 no_pool(pool, tables, problems);
                 continue;
             };
+            if let Some(volume) = &disk.table.volume {
+                format(volume, &disk.table, problems);
+            }
             let volume = disk.table.volume_name(&guest.name, &disk.name);
             let location = disk.table.volume.as_ref().map_or(&disk.location, |volume| &volume.location);
             if let Some((first, _)) = claims.claim((&declared.name, volume.clone()), location, "") {
@@ -68,6 +73,26 @@ fn volumes(tables: &Tables, problems: &mut Problems) {
                     .help("write volume = \"...\" at one of them: two guests that write one image destroy it");
             }
         }
+    }
+}
+
+/// A name that shows another format: QEMU would read the image as something that it is not.
+fn format(volume: &Located<Volume>, disk: &Disk, problems: &mut Problems) {
+    let Some((_, suffix)) = volume.value.0.rsplit_once('.') else { return };
+    let shown = match suffix.to_ascii_lowercase().as_str() {
+        "qcow2" => Format::Qcow2,
+        "raw" | "img" => Format::Raw,
+        _ => return,
+    };
+    let format = disk.format_or_raw();
+    if shown != format {
+        problems
+            .warning(
+                &volume.location,
+                format!("`{}` is {:?}, and its format is {}", volume.location.key, volume.value.0, format.as_str()),
+            )
+            .label(if disk.format.is_some() { "the name shows another format" } else { "raw unless given" })
+            .help(format!("write format = \"{}\" beside it, if that is what the image is", shown.as_str()));
     }
 }
 

@@ -20,6 +20,16 @@ fn nobody(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// An address of a station within a network, to show one.
+fn station(net: IpNet) -> IpAddr {
+    let example = if net.addr().is_ipv4() {
+        IpAddr::from([10, 13, 37, 40])
+    } else {
+        IpAddr::from([0xfd00, 0x20, 0, 0, 0, 0, 0, 0x40])
+    };
+    net.hosts().find(|address| nobody(*address).is_none()).filter(|_| net.prefix_len() > 0).unwrap_or(example)
+}
+
 impl Scalar for IpAddr {
     const WHAT: &'static str = "an IPv4 or IPv6 address";
     const EXAMPLE: &'static str = "\"10.13.37.40\"";
@@ -30,10 +40,19 @@ impl Scalar for IpAddr {
 
     fn text(text: &str) -> Result<Self, Refusal> {
         if let Some((address, _)) = text.split_once('/').filter(|(_, prefix)| prefix.parse::<u8>().is_ok()) {
-            return Err(Refusal::because(
-                format!("is {text:?}, with a prefix length that does not belong here"),
-                format!("write {address:?}"),
-            ));
+            let network =
+                text.parse::<IpNet>().ok().filter(|net| net.trunc() == *net && net.prefix_len() < net.max_prefix_len());
+            return Err(match network {
+                // A network's own address is the address of nobody.
+                Some(net) => Refusal::because(
+                    format!("is {text:?}, a whole network"),
+                    format!("write single addresses, each of one station, such as \"{}\"", station(net)),
+                ),
+                None => Refusal::because(
+                    format!("is {text:?}, with a prefix length that does not belong here"),
+                    format!("write {address:?}"),
+                ),
+            });
         }
         let address = text.parse::<IpAddr>().map_err(|_| {
             Refusal::because(

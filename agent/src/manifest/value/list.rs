@@ -1,6 +1,7 @@
 //! Many values: lists, and tables whose keys are names.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use toml::de::DeValue;
 
 use super::{Refusal, Scalar};
 use crate::manifest::location::{Located, Location};
@@ -64,6 +65,14 @@ impl<T: Read> Read for Many<T> {
     }
 
     fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self> {
+        if let DeValue::Table(_) = node.value {
+            let key = &node.name.key;
+            problems
+                .error(&node.location, format!("`{key}` stands in single brackets, and there may be many"))
+                .label("one of a list")
+                .help(format!("write [[{key}]]"));
+            return Some(Self(Located::read(node, problems).into_iter().collect()));
+        }
         let Some(elements) = node.elements() else {
             wrong_kind::<Self>(node, problems);
             return None;
@@ -115,7 +124,16 @@ impl<N: Scalar, T: Read + Table> Read for Named<N, T> {
             return None;
         };
         let mut named = Vec::new();
-        for (name, node) in entries {
+        let mut misplaced = false;
+        for (name, below) in entries {
+            // A key of the tables below, without a name between: one word for all of them.
+            if !matches!(below.value, DeValue::Table(_)) && T::keys().iter().any(|key| key.name == name) {
+                if !std::mem::replace(&mut misplaced, true) {
+                    nameless::<T>(node, &below, problems);
+                }
+                continue;
+            }
+            let node = below;
             let table = T::read(&node, problems);
             match (N::text(name), table) {
                 (Ok(name), Some(table)) => named.push(Entry { name, location: node.name, table }),
@@ -127,4 +145,13 @@ impl<N: Scalar, T: Read + Table> Read for Named<N, T> {
         }
         Some(Self(named))
     }
+}
+
+fn nameless<T: Table>(node: &Node<'_>, below: &Node<'_>, problems: &mut Problems) {
+    let name = T::HEADER.trim_end_matches(']').rsplit('.').next().unwrap_or("NAME");
+    let what = if name == "NAME" { "a name".to_owned() } else { format!("the name of a {}", name.to_lowercase()) };
+    problems
+        .error(&below.name, format!("`{}` stands without {what} above it", below.name.key))
+        .label(format!("a key of {}", T::HEADER))
+        .help(format!("write [{}.{name}] above it, with {what} for {name}", node.name.key));
 }

@@ -39,8 +39,7 @@ impl Scalar for GuestName {
 
     fn text(text: &str) -> Result<Self, Refusal> {
         text.parse().map_err(|error| {
-            let near: String =
-                text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+            let near: String = text.to_lowercase().chars().map(plain_letters).collect();
             let near = near.trim_matches('-');
             let help = near
                 .parse::<GuestName>()
@@ -62,6 +61,18 @@ impl Scalar for SegmentName {
         let name = GuestName::text(text)?;
         // Both names have one rule.
         Self::try_from(String::from(name)).map_err(|error| refusal(text, &error, NAME_HELP))
+    }
+}
+
+/// How a letter is written in a name.
+fn plain_letters(letter: char) -> String {
+    match letter {
+        'ä' => "ae".to_owned(),
+        'ö' => "oe".to_owned(),
+        'ü' => "ue".to_owned(),
+        'ß' => "ss".to_owned(),
+        _ if letter.is_ascii_alphanumeric() => letter.to_string(),
+        _ => "-".to_owned(),
     }
 }
 

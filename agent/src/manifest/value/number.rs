@@ -27,10 +27,13 @@ macro_rules! integers {
             fn integer(number: i64) -> Result<Self, Refusal> {
                 match u32::try_from(number) {
                     Ok(number @ $from..=$to) => Ok(Self(number)),
-                    _ => Err(Refusal::because(
-                        format!("is {number}, which is not within {} to {}", $from, $to),
-                        concat!($why, ": write for example ", $example),
-                    )),
+                    _ => {
+                        let (bound, nearest) = if number < $from { ("least", $from) } else { ("most", $to) };
+                        Err(Refusal::because(
+                            format!("is {number}, which is not within {} to {}", $from, $to),
+                            format!("{}: write at {bound} {nearest}", $why),
+                        ))
+                    }
                 }
             }
         }

@@ -27,14 +27,12 @@ impl Scalar for Size {
     }
 
     fn integer(number: i64) -> Result<Self, Refusal> {
-        Err(Refusal::because("has no unit", format!("write \"{number} MiB\", or KiB, GiB, TiB: sizes carry units")))
+        Err(unitless(u64::try_from(number).ok()))
     }
 
     fn float(number: f64) -> Result<Self, Refusal> {
-        Err(Refusal::because(
-            "has no unit",
-            format!("write \"{} MiB\", or KiB, GiB, TiB: sizes carry units", number.ceil()),
-        ))
+        // What is negative or no number at all is 0 as an integer.
+        Err(unitless(Some(number.ceil() as u64).filter(|_| number >= 1.0)))
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
@@ -52,14 +50,39 @@ impl Scalar for Size {
             Some(0) => Err(Refusal::because("is nothing", "write a size above 0, such as \"512 MiB\"")),
             Some(size) if i64::try_from(size).is_ok() => Ok(Self(size)),
             _ if digits.contains('.') => Err(Refusal::because("has a fraction", fraction(digits, name, bytes))),
-            _ => Err(Refusal::because("is more than a file can hold", "write at most \"8388607 TiB\"")),
+            _ => Err(Refusal::because(
+                "is more than a file can hold",
+                "write a size that there is room for, such as \"20 GiB\"",
+            )),
         }
     }
 }
 
+/// From here on a number without a unit is taken for KiB, as libvirt writes them: 64 GiB as MiB.
+const LIKELY_KIB: u64 = 1 << 16;
+/// From here on it is taken for bytes: 64 MiB, and 64 GiB as KiB.
+const LIKELY_BYTES: u64 = 1 << 26;
+
+/// A number alone, with what it probably means.
+fn unitless(number: Option<u64>) -> Refusal {
+    let help = match number {
+        None | Some(0) => "write a whole number and a unit, such as \"512 MiB\"".to_owned(),
+        Some(number) => {
+            let (bytes, unit) = match number {
+                ..LIKELY_KIB => (number * MIB, "MiB"),
+                LIKELY_KIB..LIKELY_BYTES => (number << 10, "KiB"),
+                _ => (number, "bytes"),
+            };
+            let size = show(bytes.div_ceil(MIB).saturating_mul(MIB));
+            format!("write \"{size}\", if {number} is in {unit}: sizes carry units, KiB, MiB, GiB or TiB")
+        }
+    };
+    Refusal::because("has no unit", help)
+}
+
 fn no_unit(digits: &str, unit: &str) -> Refusal {
     if unit.is_empty() {
-        return Refusal::because("has no unit", format!("write \"{digits} MiB\", or KiB, GiB, TiB: sizes carry units"));
+        return unitless(digits.parse().ok());
     }
     let first = unit.chars().next().map(|c| c.to_ascii_uppercase());
     let meant = UNITS.iter().map(|(name, _)| *name).find(|name| name.chars().next() == first).unwrap_or("MiB");

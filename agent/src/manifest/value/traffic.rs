@@ -29,18 +29,43 @@ impl Scalar for Endpoint {
 
     fn text(text: &str) -> Result<Self, Refusal> {
         match text.split_once('.') {
-            Some(("guest", name)) => GuestName::text(name).map(Self::Guest),
-            Some(("segment", name)) => SegmentName::text(name).map(Self::Segment),
-            Some(("outside", name)) => SegmentName::text(name).map(Self::Outside),
+            Some((kind @ "guest", name)) => GuestName::text(name).map(Self::Guest).map_err(|why| with_kind(kind, why)),
+            Some((kind @ "segment", name)) => {
+                SegmentName::text(name).map(Self::Segment).map_err(|why| with_kind(kind, why))
+            }
+            Some((kind @ "outside", name)) => {
+                SegmentName::text(name).map(Self::Outside).map_err(|why| with_kind(kind, why))
+            }
             None if text == "host" => Ok(Self::Host),
+            None if matches!(text, "guest" | "segment" | "outside") => Err(Refusal::because(
+                format!("is {text:?}, without a name"),
+                format!("write \"{text}.NAME\" with the name of a {}", if text == "guest" { text } else { "segment" }),
+            )),
+            None if text.parse::<GuestName>().is_ok() => Err(Refusal::because(
+                format!("is {text:?}, which does not say of what kind it is"),
+                format!(
+                    "write \"guest.{text}\" for a guest, \"segment.{text}\" for every guest on a segment, or \"outside.{text}\" for what is beyond its trunk"
+                ),
+            )),
             _ => Err(Refusal::because(format!("is {text:?}, which is not an endpoint"), ENDPOINTS)),
         }
+    }
+}
+
+/// What is wrong with the name of an endpoint, with what to write instead as an endpoint.
+fn with_kind(kind: &str, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Because(why, help) => Refusal::Because(why, help.replacen("write \"", &format!("write \"{kind}."), 1)),
+        Refusal::Kind => Refusal::Kind,
     }
 }
 
 /// Ports from one to another, both included; never 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ports(pub(crate) RangeInclusive<u16>);
+
+/// The highest port.
+const MOST_PORT: u64 = u16::MAX as u64;
 
 impl Scalar for Ports {
     const WHAT: &'static str = "a port or a range of ports";
@@ -66,9 +91,18 @@ impl Scalar for Ports {
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
+        let number = |text: &str| text.trim().parse::<u64>().ok();
         let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
         if let Some(port) = port(text) {
             return Err(Refusal::because(format!("is {text:?}, a single port in quotes"), format!("write {port}")));
+        }
+        if let Some((from, to)) = text.split_once('-').and_then(|(from, to)| Some((number(from)?, number(to)?)))
+            && let Some(beyond) = [from, to].into_iter().find(|port| !(1..=MOST_PORT).contains(port))
+        {
+            return Err(Refusal::because(
+                format!("is {text:?}, and ports go from 1 to {MOST_PORT}, without {beyond}"),
+                format!("write \"{}-{}\"", from.clamp(1, MOST_PORT), to.clamp(1, MOST_PORT)),
+            ));
         }
         match text.split_once('-').map(|(from, to)| (port(from), port(to))) {
             Some((Some(from), Some(to))) if from <= to => Ok(Self(from..=to)),

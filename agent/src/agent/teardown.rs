@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::requests::failed;
 use super::{Agent, Ran, say};
-use crate::guest::{Given, model::SHUTDOWN_PATIENCE};
+use crate::guest::Given;
+use crate::guest::model::{DomainFound, SHUTDOWN_PATIENCE};
 use crate::manifest::Desired;
 use crate::reconcile::Host;
 use crate::resolver;
@@ -69,7 +70,7 @@ impl Agent {
             host.guests.follow(settle(&mut libvirt, &nothing.guest, log).await);
             let observed = host.guests.observed.as_ref();
             let down = observed.and_then(|observed| observed.down.clone());
-            let known = observed.is_some_and(|observed| observed.domains.values().any(|domain| domain.owned));
+            let known = observed.is_some_and(|observed| observed.domains.values().any(DomainFound::goes));
             // What runs, the kernel knows better than a libvirt that does not answer.
             let running = match self.rooms.limits.observe().await {
                 Ok(observed) => {

@@ -14,11 +14,12 @@ use virt::sys;
 
 use super::definition::Definition;
 use super::error::{Error, Refused as _};
-use super::observe::{inactive_domain, marked_network};
+use super::model::NAMESPACE;
+use super::observe::{inactive_domain, irreplaceable, marked_network};
 use super::plan::{DEFAULT, Plan};
 use super::step::Step;
 use super::thread::Libvirt;
-use super::xml::{domain_xml, read_domain};
+use super::xml::{domain_xml, is_as_made, mark_as_made, read_domain};
 
 /// How long one call may take: the start of a guest under emulation on a busy host, or a volume on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -91,6 +92,9 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
         Step::Destroy { guest } => domain(connect, "destroy", guest)?.destroy().refused("destroy", guest.as_str()),
         Step::UndefineDomain { guest } => {
             let domain = domain(connect, "undefine", guest)?;
+            if !irreplaceable(&domain, guest.as_str())?.is_empty() {
+                return Err(Error::Changed { operation: "undefine", object: guest.to_string() });
+            }
             domain.undefine_flags(UNDEFINE).refused("undefine", guest.as_str())
         }
     }
@@ -119,11 +123,26 @@ fn define(connect: &Connect, guest: &GuestName, wanted: &Definition, found: Opti
         return Err(Error::Foreign { operation: "define", object: format!("domain {name}") });
     }
     if read.as_ref().map(|read| &read.definition) != found {
-        return Err(Error::Changed { object: name.to_owned() });
+        return Err(Error::Changed { operation: "define", object: name.to_owned() });
     }
+    let ours_alone = current.as_deref().map_or(Ok(true), is_as_made).refused("dumpxml --inactive", name)?;
     let xml = domain_xml(name, wanted, current.as_deref()).refused("define", name)?;
     // libvirt itself refuses where the name is taken by a domain of another uuid.
-    Domain::define_xml(connect, &xml).map(drop).refused("define", name)
+    let domain = Domain::define_xml(connect, &xml).refused("define", name)?;
+    if ours_alone && let Err(error) = note_as_made(&domain, name) {
+        // Without the note the domain stays defined when it leaves the manifest, which loses nothing.
+        tracing::warn!(guest = name, error = chain(&error), "cannot note that the definition is ours alone");
+    }
+    Ok(())
+}
+
+/// Notes in the definition, as libvirt has it now, that nobody but us has written it.
+fn note_as_made(domain: &Domain, name: &str) -> Result<(), Error> {
+    let xml = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml --inactive", name)?;
+    let mark = mark_as_made(name, &xml).refused("dumpxml --inactive", name)?;
+    let kind = sys::VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
+    let (key, uri) = (Some("bulkhead"), Some(NAMESPACE));
+    domain.set_metadata(kind, Some(&mark), key, uri, sys::VIR_DOMAIN_AFFECT_CONFIG).map(drop).refused("metadata", name)
 }
 
 fn pool(connect: &Connect, name: &str) -> Result<StoragePool, Error> {

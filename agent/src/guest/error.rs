@@ -28,8 +28,10 @@ pub enum Error {
         object: String,
     },
     /// Somebody changed the domain after it was looked at.
-    #[error("cannot define {object}: it was changed meanwhile, and is looked at again")]
+    #[error("cannot {operation} {object}: it was changed meanwhile, and is looked at again")]
     Changed {
+        /// What was to be done, in virsh's words.
+        operation: &'static str,
         /// Which.
         object: String,
     },

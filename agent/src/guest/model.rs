@@ -293,6 +293,12 @@ pub struct DomainFound {
 }
 
 impl DomainFound {
+    /// Whether it is one of ours that is to be ended or forgotten once it has left the manifest.
+    #[must_use]
+    pub fn goes(&self) -> bool {
+        self.owned && (self.state != State::ShutOff || self.irreplaceable.is_empty())
+    }
+
     /// A domain of that identity, ours or not, which does nothing special.
     #[must_use]
     pub fn new(uuid: String, owned: bool, state: State, definition: Definition) -> Self {

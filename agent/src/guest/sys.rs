@@ -37,6 +37,19 @@ pub(super) fn has_block_job(domain: &Domain, disk: &str) -> Result<bool, Error> 
         .map(|found| found > 0)
 }
 
+/// Whether nobody is just calling something of a running domain. libvirt answers this at once, while most other questions about
+/// a domain wait for such a call.
+///
+/// # Errors
+/// libvirt refused to say.
+pub(super) fn is_free(domain: &Domain) -> Result<bool, Error> {
+    let mut info = MaybeUninit::<sys::virDomainControlInfo>::zeroed();
+    // SAFETY: `domain` is referenced and `info` has room for the answer.
+    counted(unsafe { sys::virDomainGetControlInfo(domain.as_ptr(), info.as_mut_ptr(), 0) })?;
+    // SAFETY: it is a struct of numbers, of which all bits zero is a value, and libvirt has written it.
+    Ok(unsafe { info.assume_init() }.state == sys::VIR_DOMAIN_CONTROL_OK)
+}
+
 /// How many snapshots libvirt knows of a domain.
 ///
 /// # Errors

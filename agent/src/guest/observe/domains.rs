@@ -11,8 +11,8 @@ use virt::sys;
 
 use super::storage::chain_of;
 use crate::guest::error::{Error, Refused as _};
-use crate::guest::model::{Definition, Desired, DomainFound, Guest, Occupied, PoolFound, State};
-use crate::guest::sys::{checkpoints, has_block_job, saved_definition, snapshots};
+use crate::guest::model::{Definition, Desired, DomainFound, Guest, Host, Occupied, PoolFound, State};
+use crate::guest::sys::{checkpoints, has_block_job, is_free, saved_definition, snapshots};
 use crate::guest::xml::{self, DomainRead};
 
 /// Reads a domain. What only matters of our own is asked of our own only.
@@ -39,8 +39,16 @@ pub(super) fn read_domain(
     if found.owned {
         let saved = domain.has_managed_save(0).or_else(unsupported).refused("dominfo", &name)?;
         found.saved = saved.then(|| saved_facets(domain));
-        found.occupied = occupied(domain, &found, &inactive, live.as_ref(), reason);
-        match desired.guests.iter().find(|guest| guest.name.as_str() == name) {
+        let guest = desired.guests.iter().find(|guest| guest.name.as_str() == name);
+        let wanted = guest.map(|guest| Definition::of(guest, &desired.pools, &Host::default()));
+        let writes = !persistent || wanted.is_none_or(|wanted| !wanted.differences(&found.definition).is_empty());
+        let reason = reason.cast_unsigned();
+        found.occupied = match &live {
+            Some(live) if live.ends_at_reboot && !(persistent && inactive.ends_at_reboot) => Some(Occupied::Installed),
+            Some(live) => at_work(domain, live, &found.state, reason, writes),
+            None => taken_away(&found, reason),
+        };
+        match guest {
             Some(guest) => {
                 found.running_chains = live
                     .iter()
@@ -50,7 +58,7 @@ pub(super) fn read_domain(
                 found.chains = chains(connect, guest, desired, &found, pools);
                 follow_links(guest, desired, &mut found);
             }
-            None => found.irreplaceable = irreplaceable(domain, &name, saved)?,
+            None => found.irreplaceable = irreplaceable(domain, &name)?,
         }
     }
     found.running = live.map(|live| live.definition);
@@ -73,30 +81,46 @@ fn saved_facets(domain: &Domain) -> Result<Definition, String> {
     xml::read_domain(&xml).map(|read| read.definition).map_err(|error| chain(&error))
 }
 
-/// What somebody else does with a domain.
-fn occupied(
-    domain: &Domain,
-    found: &DomainFound,
-    inactive: &DomainRead,
-    live: Option<&DomainRead>,
-    reason: i32,
-) -> Option<Occupied> {
-    let Some(live) = live else {
-        let reason = reason.cast_unsigned();
-        let off = found.state == State::ShutOff;
-        return match reason {
-            sys::VIR_DOMAIN_SHUTOFF_MIGRATED if off => Some(Occupied::Migrated),
-            sys::VIR_DOMAIN_SHUTOFF_SAVED if off && found.saved.is_none() => Some(Occupied::SavedToFile),
-            _ => None,
-        };
+/// What somebody did with a domain that is shut off.
+fn taken_away(found: &DomainFound, reason: u32) -> Option<Occupied> {
+    match reason {
+        _ if found.state != State::ShutOff => None,
+        sys::VIR_DOMAIN_SHUTOFF_MIGRATED => Some(Occupied::Migrated),
+        sys::VIR_DOMAIN_SHUTOFF_SAVED if found.saved.is_none() => Some(Occupied::SavedToFile),
+        _ => None,
+    }
+}
+
+/// What somebody does with a domain that runs. A question about jobs waits for whatever is just being done with it, so it is
+/// only asked of one of which something is to be written, and only if that answers.
+fn at_work(domain: &Domain, live: &DomainRead, state: &State, reason: u32, writes: bool) -> Option<Occupied> {
+    const JOBS: [u32; 5] = [
+        sys::VIR_DOMAIN_PAUSED_MIGRATION,
+        sys::VIR_DOMAIN_PAUSED_SAVE,
+        sys::VIR_DOMAIN_PAUSED_DUMP,
+        sys::VIR_DOMAIN_PAUSED_SNAPSHOT,
+        sys::VIR_DOMAIN_PAUSED_STARTING_UP,
+    ];
+    if let Some(disk) = live.mirrored.first() {
+        return Some(Occupied::BlockJob(disk.clone()));
+    }
+    if matches!(state, State::Paused(_)) && JOBS.contains(&reason) {
+        return Some(Occupied::Job);
+    }
+    if !writes {
+        return None;
+    }
+    let job = |domain: &Domain| domain.get_job_info().map(|job| job.r#type != sys::VIR_DOMAIN_JOB_NONE.cast_signed());
+    // A driver without such calls has nothing that they could wait for.
+    let busy = match is_free(domain) {
+        Ok(true) => job(domain).or_else(unsupported),
+        Ok(false) => Ok(true),
+        Err(error) => unsupported(error),
     };
-    match domain.get_job_info().map(|job| job.r#type != sys::VIR_DOMAIN_JOB_NONE.cast_signed()).or_else(unsupported) {
+    match busy {
         Ok(true) => return Some(Occupied::Job),
         Ok(false) => {}
         Err(error) => return Some(Occupied::Unknown(error.message().to_owned())),
-    }
-    if let Some(disk) = live.mirrored.first() {
-        return Some(Occupied::BlockJob(disk.clone()));
     }
     // Images are pulled and committed only where there are several.
     for (disk, _) in live.chains.iter().filter(|(_, images)| images.len() > 1) {
@@ -106,8 +130,7 @@ fn occupied(
             Err(error) => return Some(Occupied::Unknown(error.message().to_owned())),
         }
     }
-    let installs = live.ends_at_reboot && (!found.persistent || !inactive.ends_at_reboot);
-    installs.then_some(Occupied::Installed)
+    None
 }
 
 /// Of each declared disk whose image is another than the declared volume: what that is made of.
@@ -143,15 +166,19 @@ fn follow_links(guest: &Guest, desired: &Desired, found: &mut DomainFound) {
     }
 }
 
-/// What libvirt could not give back if it forgot the domain.
-fn irreplaceable(domain: &Domain, name: &str, saved: bool) -> Result<Vec<String>, Error> {
+/// What libvirt could not give back if it forgot the domain, in words.
+pub(in crate::guest) fn irreplaceable(domain: &Domain, name: &str) -> Result<Vec<String>, Error> {
+    let xml = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml --inactive", name)?;
+    let changed = !xml::is_as_made(&xml).refused("dumpxml --inactive", name)?;
+    let saved = domain.has_managed_save(0).or_else(unsupported).refused("dominfo", name)?;
     let counts = [
         (snapshots(domain).or_else(unsupported).refused("snapshot-list", name)?, "snapshot"),
         (checkpoints(domain).or_else(unsupported).refused("checkpoint-list", name)?, "checkpoint"),
     ];
     let counted = counts.into_iter().filter(|(count, _)| *count > 0);
     let counted = counted.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
-    Ok(counted.chain(saved.then(|| "saved memory".to_owned())).collect())
+    let changed = changed.then(|| "what somebody changed in its definition".to_owned());
+    Ok(changed.into_iter().chain(counted).chain(saved.then(|| "saved memory".to_owned())).collect())
 }
 
 fn state_of(state: sys::virDomainState, reason: i32) -> State {

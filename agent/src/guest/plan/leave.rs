@@ -33,9 +33,9 @@ fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: 
     match (&found.state, asked) {
         (State::ShutOff, _) if !found.irreplaceable.is_empty() => {
             let text = format!(
-                "left the manifest, is shut off and stays defined, because libvirt could not give back its {}; \
-                 `virsh undefine --help` names what forgets them",
-                found.irreplaceable.join(" and ")
+                "left the manifest, is shut off and stays defined, because libvirt could not give back {}; \
+                 `virsh undefine {guest} --keep-nvram`, with the options that it asks for, forgets it",
+                found.irreplaceable.join(", ")
             );
             plan.notice(object, Cause::Held, text);
         }

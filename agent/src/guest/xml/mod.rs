@@ -13,14 +13,44 @@ pub(crate) use edit::domain_xml;
 pub(crate) use host::read_host;
 pub(crate) use network::{network_xml, read_network};
 pub(crate) use storage::{pool_xml, read_pool, read_volume, volume_xml};
+use tree::Document;
 pub(crate) use tree::Element;
 pub use tree::XmlError;
 
 use super::model::NAMESPACE;
+use crate::generations::sha256;
 
 /// The ownership mark of the object of that name.
 fn mark(name: &str) -> Element {
     Element::new("bulkhead:owned").attr("xmlns:bulkhead", NAMESPACE).attr("name", name)
+}
+
+/// The attribute of our mark with the fingerprint of the definition as libvirt had it when nobody but us had written it.
+const AS_MADE: &str = "as-made";
+
+/// SHA-256 of a definition without our mark.
+fn fingerprint(document: &Document) -> String {
+    let mut document = document.clone();
+    let theirs = |metadata: &Element| metadata.children().any(|element| !is_mark(element));
+    for metadata in document.root.children_mut().filter(|child| child.name == "metadata") {
+        metadata.retain(|element| !is_mark(element));
+    }
+    document.root.retain(|child| child.name != "metadata" || theirs(child));
+    sha256(&document.to_xml())
+}
+
+/// Whether nobody but us has written this definition of a domain since it was made.
+pub(crate) fn is_as_made(xml: &str) -> Result<bool, XmlError> {
+    let document = Document::parse_as(xml, "domain")?;
+    let marks = document.root.at(&["metadata"]).into_iter().flat_map(Element::children).filter(|child| is_mark(child));
+    let made = marks.into_iter().find_map(|mark| mark.get(AS_MADE).map(str::to_owned));
+    Ok(made.is_some_and(|made| made == fingerprint(&document)))
+}
+
+/// Our mark for a definition that only we have written, in the form in which libvirt takes metadata: it adds the namespace.
+pub(crate) fn mark_as_made(name: &str, xml: &str) -> Result<String, XmlError> {
+    let document = Document::parse_as(xml, "domain")?;
+    Ok(Element::new("owned").attr("name", name).attr(AS_MADE, &fingerprint(&document)).to_xml())
 }
 
 /// Whether an element of the metadata is our mark, under whatever name.
@@ -44,5 +74,30 @@ fn set_mark(root: &mut Element, name: &str) {
             metadata.retain(|element| !is_mark(element));
             metadata.insert(mark(name), &[]);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::samples;
+
+    #[test]
+    fn a_definition_is_as_made_until_somebody_else_writes_into_it() {
+        let plain = domain_xml("example", &samples::definition(), None).unwrap();
+        assert!(!is_as_made(&plain).unwrap(), "nobody said so yet");
+        let name = mark_as_made("example", &plain).unwrap();
+        let mark = name.replace("<owned", &format!("<bulkhead:owned xmlns:bulkhead='{NAMESPACE}'"));
+        let (before, rest) = plain.split_once("<bulkhead:owned").unwrap();
+        let made = format!("{before}{mark}{}", rest.split_once("/>").unwrap().1);
+        assert!(is_as_made(&made).unwrap(), "{made}");
+        assert!(read_domain(&made).unwrap().owned);
+        for (a, b) in
+            [("offset='utc'", "offset='localtime'"), ("<devices>", "<description/><devices>"), (mark.as_str(), "<x/>")]
+        {
+            assert!(!is_as_made(&made.replace(a, b)).unwrap(), "{b}");
+        }
+        let beside = made.replace(&mark, &format!("{mark}<x/>"));
+        assert!(!is_as_made(&beside).unwrap());
     }
 }

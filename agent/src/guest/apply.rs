@@ -19,7 +19,7 @@ use super::observe::{inactive_domain, irreplaceable, marked_network};
 use super::plan::{DEFAULT, Plan};
 use super::step::Step;
 use super::thread::Libvirt;
-use super::xml::{domain_xml, is_as_made, mark_as_made, read_domain};
+use super::xml::{XmlError, domain_xml, is_as_made, mark_as_made, mark_away, read_domain};
 
 /// How long one call may take: the start of a guest under emulation on a busy host, or a volume on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -81,6 +81,10 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
             network(connect, "net-autostart", name)?.set_autostart(true).map(drop).refused("net-autostart", name)
         }
         Step::DefineDomain { guest, wanted, found, .. } => define(connect, guest, wanted, found.as_deref()),
+        Step::NoteAway { guest, away } => {
+            let domain = domain(connect, "metadata", guest)?;
+            set_mark(&domain, guest.as_str(), |xml| mark_away(guest.as_str(), xml, *away))
+        }
         Step::NoAutostart { guest } => {
             let domain = domain(connect, "autostart --disable", guest)?;
             domain.set_autostart(false).map(drop).refused("autostart --disable", guest.as_str())
@@ -129,17 +133,17 @@ fn define(connect: &Connect, guest: &GuestName, wanted: &Definition, found: Opti
     let xml = domain_xml(name, wanted, current.as_deref()).refused("define", name)?;
     // libvirt itself refuses where the name is taken by a domain of another uuid.
     let domain = Domain::define_xml(connect, &xml).refused("define", name)?;
-    if ours_alone && let Err(error) = note_as_made(&domain, name) {
+    if ours_alone && let Err(error) = set_mark(&domain, name, |xml| mark_as_made(name, xml)) {
         // Without the note the domain stays defined when it leaves the manifest, which loses nothing.
         tracing::warn!(guest = name, error = chain(&error), "cannot note that the definition is ours alone");
     }
     Ok(())
 }
 
-/// Notes in the definition, as libvirt has it now, that nobody but us has written it.
-fn note_as_made(domain: &Domain, name: &str) -> Result<(), Error> {
+/// Puts a mark of ours that is made of the definition as libvirt has it now in the place of the one in it.
+fn set_mark(domain: &Domain, name: &str, mark: impl FnOnce(&str) -> Result<String, XmlError>) -> Result<(), Error> {
     let xml = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml --inactive", name)?;
-    let mark = mark_as_made(name, &xml).refused("dumpxml --inactive", name)?;
+    let mark = mark(&xml).refused("dumpxml --inactive", name)?;
     let kind = sys::VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
     let (key, uri) = (Some("bulkhead"), Some(NAMESPACE));
     domain.set_metadata(kind, Some(&mark), key, uri, sys::VIR_DOMAIN_AFFECT_CONFIG).map(drop).refused("metadata", name)

@@ -279,6 +279,8 @@ pub struct DomainFound {
     pub persistent: bool,
     /// Whether libvirtd starts it by itself; never wanted.
     pub autostart: bool,
+    /// Where it went, as our mark in its definition says.
+    pub noted_away: Option<Away>,
     /// What somebody else does with it, or did, so that it is left alone.
     pub occupied: Option<Occupied>,
     /// Its saved memory, from which the next start goes on: the definition in it, or why that cannot be read.
@@ -310,6 +312,7 @@ impl DomainFound {
             running: None,
             persistent: true,
             autostart: false,
+            noted_away: None,
             occupied: None,
             saved: None,
             chains: BTreeMap::new(),
@@ -329,21 +332,52 @@ pub enum Occupied {
     BlockJob(String),
     /// An installer runs in it, whose definition ends it at its reboot.
     Installed,
-    /// It moved to another host.
-    Migrated,
-    /// Its memory was saved to a file: a start from its disks would make that file useless.
-    SavedToFile,
+    /// It is shut off and goes on elsewhere.
+    Away(Away),
     /// Whether something is running on it could not be read; the text says why.
     Unknown(String),
 }
 
+/// Where a guest that is shut off here goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Away {
+    /// On another host.
+    Migrated,
+    /// From a file with its memory: a start from its disks would make that file useless.
+    Saved,
+}
+
+impl Away {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Migrated, Self::Saved];
+
+    /// The word for it in our mark.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Migrated => "migrated",
+            Self::Saved => "saved",
+        }
+    }
+}
+
 impl Occupied {
+    /// Where the guest is, if it is not here.
+    #[must_use]
+    pub const fn away(&self) -> Option<Away> {
+        match self {
+            Self::Away(away) => Some(*away),
+            Self::Job | Self::BlockJob(_) | Self::Installed | Self::Unknown(_) => None,
+        }
+    }
+
     /// What kind of notice it is worth.
     #[must_use]
     pub const fn cause(&self) -> Cause {
         match self {
             Self::Job | Self::BlockJob(_) | Self::Installed => Cause::Pending,
-            Self::Migrated | Self::SavedToFile => Cause::Held,
+            Self::Away(_) => Cause::Held,
             Self::Unknown(_) => Cause::Unknown,
         }
     }
@@ -357,10 +391,10 @@ impl Occupied {
                 format!("a block job is running on its disk {disk}; `virsh blockjob {guest} {disk}` shows it")
             }
             Self::Installed => "an installer runs in it, whose definition ends it at its reboot".to_owned(),
-            Self::Migrated => format!(
+            Self::Away(Away::Migrated) => format!(
                 "it moved to another host; take it out of the manifest, or `virsh start {guest}` if it runs nowhere else"
             ),
-            Self::SavedToFile => format!(
+            Self::Away(Away::Saved) => format!(
                 "its memory was saved to a file; `virsh restore FILE` goes on with it, `virsh start {guest}` begins anew"
             ),
             Self::Unknown(why) => format!("whether libvirt is at work on it is not known: {why}"),

@@ -6,6 +6,7 @@ use bulkhead_types::{GuestName, Object};
 use serde::Serialize;
 
 use super::definition::Definition;
+use super::model::Away;
 use super::xml::{XmlError, domain_xml};
 
 /// One call of libvirt. It names its object by what a person calls it; `apply` makes sure that a domain or network of that
@@ -90,6 +91,13 @@ pub enum Step {
         /// What is not as the manifest says; empty for a new one.
         differences: Vec<String>,
     },
+    /// Notes in a domain's metadata where its guest went, or that it is here again.
+    NoteAway {
+        /// The guest.
+        guest: GuestName,
+        /// Where it went.
+        away: Option<Away>,
+    },
     /// Keeps libvirtd from starting a domain by itself: only this agent knows when its walls stand.
     NoAutostart {
         /// The guest.
@@ -152,6 +160,7 @@ impl bulkhead_types::Step for Step {
             | Self::AutostartNetwork { network } => Object::Network(network.clone()),
             Self::CreateVolume { guest, .. }
             | Self::DefineDomain { guest, .. }
+            | Self::NoteAway { guest, .. }
             | Self::NoAutostart { guest }
             | Self::Start { guest }
             | Self::Shutdown { guest }
@@ -178,6 +187,8 @@ impl fmt::Display for Step {
             Self::DefineDomain { guest, differences, .. } => {
                 write!(f, "define {guest} anew ({})", differences.join("; "))
             }
+            Self::NoteAway { guest, away: Some(away) } => write!(f, "metadata {guest} ({})", away.as_str()),
+            Self::NoteAway { guest, away: None } => write!(f, "metadata {guest} (here again)"),
             Self::NoAutostart { guest } => write!(f, "autostart --disable {guest}"),
             Self::Start { guest } => write!(f, "start {guest}"),
             Self::Shutdown { guest } => write!(f, "shutdown {guest}"),

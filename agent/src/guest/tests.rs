@@ -80,6 +80,34 @@ async fn what_somebody_edits_is_mended() {
     assert_eq!(again(&libvirt, &desired).await, Vec::<String>::new());
 }
 
+/// What would be lost with the example if it left the manifest now.
+async fn irreplaceable(libvirt: &Libvirt, desired: &Desired) -> Vec<String> {
+    let gone = Desired { guests: Vec::new(), ..desired.clone() };
+    libvirt.observe(&gone).await.unwrap().domains["example"].irreplaceable.clone()
+}
+
+#[tokio::test]
+async fn only_a_definition_that_nobody_else_has_written_into_may_be_forgotten() {
+    let (libvirt, mut desired) = (libvirt("made").await, desired());
+    apply(&libvirt, &desired).await;
+    assert_eq!(irreplaceable(&libvirt, &desired).await, Vec::<String>::new());
+    desired.guests[0].memory *= 2;
+    apply(&libvirt, &desired).await;
+    assert_eq!(irreplaceable(&libvirt, &desired).await, Vec::<String>::new(), "a change of ours");
+    let describe = |connect: &virt::connect::Connect| {
+        let domain = Domain::lookup_by_name(connect, "example").refused("find", "")?;
+        let xml = domain.get_xml_desc(virt::sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml", "")?;
+        let described = xml.replacen("<metadata>", "<description>Shop</description><metadata>", 1);
+        Domain::define_xml(connect, &described).map(drop).refused("define", "")
+    };
+    libvirt.call(Duration::from_secs(5), describe).await.unwrap();
+    assert_eq!(irreplaceable(&libvirt, &desired).await, ["what somebody changed in its definition"]);
+    desired.guests[0].memory /= 2;
+    let (observed, _) = apply(&libvirt, &desired).await;
+    assert_eq!(observed.domains["example"].definition.memory, desired.guests[0].memory);
+    assert_eq!(irreplaceable(&libvirt, &desired).await.len(), 1, "a change of ours does not make theirs ours");
+}
+
 #[tokio::test]
 async fn a_foreign_domain_of_the_same_name_is_left_alone_and_one_under_another_name_too() {
     let (libvirt, desired) = (libvirt("foreign").await, desired());

@@ -11,7 +11,7 @@ use virt::sys;
 
 use super::storage::chain_of;
 use crate::guest::error::{Error, Refused as _};
-use crate::guest::model::{Definition, Desired, DomainFound, Guest, Host, Occupied, PoolFound, State};
+use crate::guest::model::{Away, Definition, Desired, DomainFound, Guest, Host, Occupied, PoolFound, State};
 use crate::guest::sys::{checkpoints, has_block_job, is_free, saved_definition, snapshots};
 use crate::guest::xml::{self, DomainRead};
 
@@ -36,6 +36,7 @@ pub(super) fn read_domain(
     let autostart = persistent && domain.get_autostart().refused("dominfo", &name)?;
     let mut found = DomainFound::new(uuid, inactive.owned, state_of(state, reason), inactive.definition.clone());
     (found.persistent, found.autostart) = (persistent, autostart);
+    found.noted_away = inactive.away;
     if found.owned {
         let saved = domain.has_managed_save(0).or_else(unsupported).refused("dominfo", &name)?;
         found.saved = saved.then(|| saved_facets(domain));
@@ -46,7 +47,7 @@ pub(super) fn read_domain(
         found.occupied = match &live {
             Some(live) if live.ends_at_reboot && !(persistent && inactive.ends_at_reboot) => Some(Occupied::Installed),
             Some(live) => at_work(domain, live, &found.state, reason, writes),
-            None => taken_away(&found, reason),
+            None => away(&found, reason).map(Occupied::Away),
         };
         match guest {
             Some(guest) => {
@@ -81,12 +82,14 @@ fn saved_facets(domain: &Domain) -> Result<Definition, String> {
     xml::read_domain(&xml).map(|read| read.definition).map_err(|error| chain(&error))
 }
 
-/// What somebody did with a domain that is shut off.
-fn taken_away(found: &DomainFound, reason: u32) -> Option<Occupied> {
+/// Where a domain that is shut off went. A libvirtd that was restarted does not know why any domain is shut off; then what we
+/// noted of it still holds.
+fn away(found: &DomainFound, reason: u32) -> Option<Away> {
     match reason {
-        _ if found.state != State::ShutOff => None,
-        sys::VIR_DOMAIN_SHUTOFF_MIGRATED => Some(Occupied::Migrated),
-        sys::VIR_DOMAIN_SHUTOFF_SAVED if found.saved.is_none() => Some(Occupied::SavedToFile),
+        _ if found.state != State::ShutOff || found.saved.is_some() => None,
+        sys::VIR_DOMAIN_SHUTOFF_MIGRATED => Some(Away::Migrated),
+        sys::VIR_DOMAIN_SHUTOFF_SAVED => Some(Away::Saved),
+        sys::VIR_DOMAIN_SHUTOFF_UNKNOWN => found.noted_away,
         _ => None,
     }
 }

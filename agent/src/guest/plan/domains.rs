@@ -5,7 +5,7 @@ use bulkhead_types::{Cause, Object};
 use super::disks::{self, Image};
 use super::pools::Pools;
 use super::{Given, Plan};
-use crate::guest::model::{Definition, Desired, DomainFound, Guest, Observed, Recent, START_INTERVAL, State};
+use crate::guest::model::{Definition, Desired, DomainFound, Guest, Observed, Occupied, Recent, START_INTERVAL, State};
 use crate::guest::step::Step;
 
 /// Plans the volumes of the manifest's guests.
@@ -45,6 +45,10 @@ fn one(desired: &Desired, observed: &Observed, given: &Given, pools: &Pools, gue
     let wanted = wanted(desired, observed, guest, plan);
     if let Some(found) = found {
         tell(guest, &wanted, found, plan);
+        let away = found.occupied.as_ref().and_then(Occupied::away);
+        if found.noted_away != away {
+            plan.steps.push(Step::NoteAway { guest: guest.name.clone(), away });
+        }
     }
     if let Some((cause, why)) = why_left_alone(desired, observed, guest) {
         return plan.notice(object(), cause, format!("is left alone: {why}"));

@@ -19,6 +19,13 @@ pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, plan: 
             leave_one(guest, found, observed, given, plan);
         }
     }
+    for (name, why) in &observed.unread.domains {
+        let declared = desired.guests.iter().any(|guest| guest.name.as_str() == name);
+        if let (false, Ok(guest)) = (declared, name.parse::<GuestName>()) {
+            let text = format!("whether it is one of ours that left the manifest is not known: {why}");
+            plan.notice(Object::Guest(guest), Cause::Unknown, text);
+        }
+    }
 }
 
 fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: &Given, plan: &mut Plan) {

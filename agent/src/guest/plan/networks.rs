@@ -32,6 +32,7 @@ pub(super) fn plan(desired: &Desired, observed: &Observed, plan: &mut Plan) {
 
 /// Plans the end of networks that left the manifest, and of libvirt's own `default` where it must be absent.
 pub(super) fn leave(desired: &Desired, observed: &Observed, plan: &mut Plan) {
+    unread(desired, observed, plan);
     for (name, found) in &observed.networks {
         let declared = desired.networks.iter().any(|network| network.name == *name);
         if !declared && (found.owned || goes(desired, name, found)) {
@@ -41,6 +42,16 @@ pub(super) fn leave(desired: &Desired, observed: &Observed, plan: &mut Plan) {
             let text = "is no NAT network, so it is not libvirt's own and was left alone; \
                         `virsh net-undefine default` removes it";
             plan.notice(Object::Network(name.clone()), Cause::Clash, text);
+        }
+    }
+}
+
+/// Tells of networks that may be ours and cannot be read.
+fn unread(desired: &Desired, observed: &Observed, plan: &mut Plan) {
+    for (name, why) in &observed.unread.networks {
+        if !desired.networks.iter().any(|network| network.name == *name) {
+            let text = format!("whether it is one of ours that left the manifest is not known: {why}");
+            plan.notice(Object::Network(name.clone()), Cause::Unknown, text);
         }
     }
 }

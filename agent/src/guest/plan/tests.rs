@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::guest::model::Guest;
 use crate::guest::model::{
-    Definition, Disk, DomainFound, NetworkDefinition, NetworkFound, Occupied, PoolFound, Recent, SHUTDOWN_PATIENCE,
-    State, VolumeFound,
+    Away, Definition, Disk, DomainFound, NetworkDefinition, NetworkFound, Occupied, PoolFound, Recent,
+    SHUTDOWN_PATIENCE, State, VolumeFound,
 };
 use crate::guest::samples;
 use crate::guest::xml::{Element, read_network, read_pool, read_volume};
@@ -94,6 +94,7 @@ fn do_domain_step(world: &mut Observed, step: &Step) {
             domain.chains.clear();
             world.domains.insert(name.to_owned(), domain);
         }
+        Step::NoteAway { away, .. } => found.unwrap().noted_away = *away,
         Step::NoAutostart { .. } => found.unwrap().autostart = false,
         Step::Start { .. } => {
             let found = found.unwrap();
@@ -165,7 +166,7 @@ fn any_domain(desired: Desired, name: &'static str) -> impl Strategy<Value = (St
     let definition = any_definition(desired.clone(), name.to_owned());
     let running = any_definition(desired, name.to_owned());
     let bits = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let occupied = prop::sample::select(vec![None, None, Some(Occupied::Job), Some(Occupied::Migrated)]);
+    let occupied = prop::sample::select(vec![None, None, Some(Occupied::Job), Some(Occupied::Away(Away::Migrated))]);
     prop::option::of((state, definition, running, bits, occupied)).prop_map(move |found| {
         let domain = found.map(|(state, definition, running, bits, occupied)| {
             let (owned, persistent, autostart, snapshots) = bits;
@@ -318,7 +319,8 @@ proptest! {
     fn whoever_somebody_else_works_on_is_left_alone((desired, world) in any_world(), given in any_given()) {
         let steps = plan(&desired, &world, &given).steps;
         for (name, found) in world.domains.iter().filter(|(_, found)| found.occupied.is_some()) {
-            let touches = |step: &&Step| bulkhead_types::Step::object(*step) == Object::Guest(name.parse().unwrap());
+            let of_it = |step: &Step| bulkhead_types::Step::object(step) == Object::Guest(name.parse().unwrap());
+            let touches = |step: &&Step| of_it(step) && !matches!(step, Step::NoteAway { .. });
             let touched: Vec<_> = steps.iter().filter(touches).collect();
             let leaves = matches!(&touched[..], [] | [Step::UndefineDomain { .. }]) && found.state == State::ShutOff;
             prop_assert!(touched.is_empty() || leaves, "{:?}", touched);
@@ -580,16 +582,21 @@ fn off(change: impl FnOnce(&mut DomainFound)) -> Plan {
 #[test]
 fn a_guest_that_moved_away_or_was_saved_to_a_file_is_not_started() {
     for (occupied, text) in [
-        (Occupied::Migrated, "Held: is left alone: it moved to another host"),
-        (Occupied::SavedToFile, "Held: is left alone: its memory was saved to a file; `virsh restore FILE`"),
+        (Occupied::Away(Away::Migrated), "Held: is left alone: it moved to another host"),
+        (Occupied::Away(Away::Saved), "Held: is left alone: its memory was saved to a file; `virsh restore FILE`"),
         (
             Occupied::Unknown("no".to_owned()),
             "Unknown: is left alone: whether libvirt is at work on it is not known: no",
         ),
     ] {
+        let away = occupied.away();
         let plan = off(|domain| domain.occupied = Some(occupied));
-        assert!(plan.is_empty() && texts(&plan).contains(text), "{}", texts(&plan));
+        let noted = away.map(|away| format!("metadata example ({})", away.as_str()));
+        assert_eq!(words(&plan), Vec::from_iter(noted));
+        assert!(texts(&plan).contains(text), "{}", texts(&plan));
     }
+    let here_again = off(|domain| domain.noted_away = Some(Away::Migrated));
+    assert_eq!(words(&here_again), ["metadata example (here again)", "start example"]);
 }
 
 #[test]

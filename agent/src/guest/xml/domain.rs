@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::walls::{Device, device, root_breach};
-use super::{Element, XmlError, owned};
+use super::{Element, XmlError, noted_away, owned};
 use crate::guest::definition::{Definition, DiskDefinition, NicDefinition};
+use crate::guest::model::Away;
 
 /// What libvirt calls a KiB, the unit in which it writes every memory size.
 pub(super) const KIB: u64 = 1024;
@@ -16,6 +17,8 @@ pub(crate) struct DomainRead {
     pub(crate) owned: bool,
     /// What of its definition we speak of.
     pub(crate) definition: Definition,
+    /// Where it went, as we noted it.
+    pub(crate) away: Option<Away>,
     /// Whether a reboot ends it, as an installer has it.
     pub(crate) ends_at_reboot: bool,
     /// Of each disk that is a file, by its target: the images that it is made of, the uppermost first. Only libvirt's
@@ -32,6 +35,7 @@ pub(crate) fn read_domain(xml: &str) -> Result<DomainRead, XmlError> {
     let target = |disk: &Element| attribute(disk, "target", "dev").unwrap_or_default();
     Ok(DomainRead {
         owned: owned(&root),
+        away: noted_away(&root),
         definition: facets(&root),
         ends_at_reboot: root.text_at(&["on_reboot"]).as_deref() == Some("destroy"),
         chains: disks().filter_map(|disk| Some((target(disk), chain(disk)?))).collect(),

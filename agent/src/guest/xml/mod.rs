@@ -17,7 +17,7 @@ use tree::Document;
 pub(crate) use tree::Element;
 pub use tree::XmlError;
 
-use super::model::NAMESPACE;
+use super::model::{Away, NAMESPACE};
 use crate::generations::sha256;
 
 /// The ownership mark of the object of that name.
@@ -27,6 +27,9 @@ fn mark(name: &str) -> Element {
 
 /// The attribute of our mark with the fingerprint of the definition as libvirt had it when nobody but us had written it.
 const AS_MADE: &str = "as-made";
+
+/// The attribute of our mark that says where a guest went; libvirt itself forgets it when it is restarted.
+const AWAY: &str = "away";
 
 /// SHA-256 of a definition without our mark.
 fn fingerprint(document: &Document) -> String {
@@ -42,15 +45,40 @@ fn fingerprint(document: &Document) -> String {
 /// Whether nobody but us has written this definition of a domain since it was made.
 pub(crate) fn is_as_made(xml: &str) -> Result<bool, XmlError> {
     let document = Document::parse_as(xml, "domain")?;
-    let marks = document.root.at(&["metadata"]).into_iter().flat_map(Element::children).filter(|child| is_mark(child));
-    let made = marks.into_iter().find_map(|mark| mark.get(AS_MADE).map(str::to_owned));
+    let made = current_mark(&document.root).and_then(|mark| mark.get(AS_MADE));
     Ok(made.is_some_and(|made| made == fingerprint(&document)))
+}
+
+fn current_mark(root: &Element) -> Option<&Element> {
+    root.at(&["metadata"])?.children().find(|child| is_mark(child))
+}
+
+/// Where our mark says that a guest went.
+fn noted_away(root: &Element) -> Option<Away> {
+    let word = current_mark(root)?.get(AWAY)?;
+    Away::ALL.into_iter().find(|away| away.as_str() == word)
 }
 
 /// Our mark for a definition that only we have written, in the form in which libvirt takes metadata: it adds the namespace.
 pub(crate) fn mark_as_made(name: &str, xml: &str) -> Result<String, XmlError> {
     let document = Document::parse_as(xml, "domain")?;
-    Ok(Element::new("owned").attr("name", name).attr(AS_MADE, &fingerprint(&document)).to_xml())
+    Ok(renewed(&document, name, &[AWAY]).attr(AS_MADE, &fingerprint(&document)).to_xml())
+}
+
+/// The same for a guest that went somewhere, or is here again.
+pub(crate) fn mark_away(name: &str, xml: &str, away: Option<Away>) -> Result<String, XmlError> {
+    let mut mark = renewed(&Document::parse_as(xml, "domain")?, name, &[AS_MADE]);
+    if let Some(away) = away {
+        mark.set(AWAY, away.as_str());
+    }
+    Ok(mark.to_xml())
+}
+
+/// Our mark anew, with what it says under these keys.
+fn renewed(document: &Document, name: &str, kept: &[&str]) -> Element {
+    let current = current_mark(&document.root);
+    let kept = kept.iter().filter_map(|key| Some((key, current?.get(key)?)));
+    kept.fold(Element::new("owned").attr("name", name), |mark, (key, value)| mark.attr(key, value))
 }
 
 /// Whether an element of the metadata is our mark, under whatever name.
@@ -92,6 +120,11 @@ mod tests {
         let made = format!("{before}{mark}{}", rest.split_once("/>").unwrap().1);
         assert!(is_as_made(&made).unwrap(), "{made}");
         assert!(read_domain(&made).unwrap().owned);
+        let away = mark_away("example", &made, Some(Away::Migrated)).unwrap();
+        let away =
+            made.replace(&mark, &away.replace("<owned", &format!("<bulkhead:owned xmlns:bulkhead='{NAMESPACE}'")));
+        assert_eq!((is_as_made(&away).unwrap(), read_domain(&away).unwrap().away), (true, Some(Away::Migrated)));
+        assert_eq!(mark_away("example", &away, None).unwrap(), name);
         for (a, b) in
             [("offset='utc'", "offset='localtime'"), ("<devices>", "<description/><devices>"), (mark.as_str(), "<x/>")]
         {

@@ -28,7 +28,8 @@ fn what(allow: &policy::Allow) -> String {
         (!nets.is_empty()).then(|| format!(" {word} {list}"))
     };
     let traffic = &allow.what;
-    let icmp = (!traffic.icmp.is_empty()).then(|| format!("icmp {}", traffic.icmp.join(", ")));
+    let types: Vec<&str> = traffic.icmp.iter().copied().map(policy::IcmpType::name).collect();
+    let icmp = (!types.is_empty()).then(|| format!("icmp {}", types.join(", ")));
     let any = traffic.any.then(|| "any".to_owned());
     let kinds = [any, ports("tcp", &traffic.tcp), ports("udp", &traffic.udp), icmp];
     let mut text = kinds.into_iter().flatten().collect::<Vec<_>>().join(" + ");
@@ -49,7 +50,7 @@ mod tests {
             to_net: vec!["10.0.0.0/8".parse().unwrap()],
             what: policy::Traffic {
                 tcp: vec![80..=80, 8000..=8010],
-                icmp: vec!["echo-request".to_owned()],
+                icmp: vec![policy::IcmpType::EchoRequest],
                 ..policy::Traffic::default()
             },
         };

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::error::Error;
 use crate::hash::fnv;
-use crate::model::{Allow, Endpoint};
+use crate::model::{Allow, Counter, Endpoint, IcmpType};
+use crate::nfnetlink::Lister;
 
 /// A guest's frame with a source address that is not its NIC's, or one from outside with a guest's or the bridge's own.
 pub const SPOOFED_MAC: &str = "spoofed_mac";
@@ -29,7 +31,7 @@ pub const HOST: &str = "host";
 /// Routed by the host into or out of one of our bridges.
 pub const ROUTED: &str = "routed";
 /// ARP or neighbour discovery for somebody else, flooded to a port that it does not concern. Plenty of it is normal.
-pub const ELSEWHERE: &str = "elsewhere";
+pub const FLOODED: &str = "flooded";
 /// Router advertisements, redirects and answers of a DHCP server, from a guest.
 pub const ROGUE: &str = "rogue";
 /// A fragment of IPv6 that is none of a whole packet, because its first lacks the headers that RFC 8200 (4.5) wants in it.
@@ -48,7 +50,7 @@ pub const BRIDGE_DROPS: [&str; 13] = [
     UNDECLARED,
     FORBIDDEN,
     HOST,
-    ELSEWHERE,
+    FLOODED,
     ROGUE,
     FRAGMENT,
     PROMISCUOUS,
@@ -57,6 +59,17 @@ pub const BRIDGE_DROPS: [&str; 13] = [
 /// Whether that counter counts what was dropped.
 pub(crate) fn dropped(name: &str) -> bool {
     name == ROUTED || BRIDGE_DROPS.contains(&name)
+}
+
+/// What our counters say now, in the network namespace of the calling thread: those of `bridge bulkhead` first, each table's
+/// by name, as [`crate::Ruleset::observe`] gives them; none where the tables are not there. The kernel answers at once and
+/// lists nothing else, so that this may be called whenever somebody asks. It needs no ruleset, and waits for none.
+///
+/// # Errors
+/// [`Error::Open`] if there is no netlink socket to be had, [`Error::List`] if the kernel does not answer or what it says
+/// cannot be read: then nothing is known.
+pub fn read() -> Result<Vec<Counter>, Error> {
+    Lister::open()?.counters()
 }
 
 /// The name of the counter of an allow: it counts the first packet of each flow. Made of what the allow says, so that the
@@ -78,7 +91,7 @@ fn canonical(allow: &Allow) -> String {
         sorted(ports.iter().map(|range| ((*range.start(), *range.end()), format!("{}-{}", range.start(), range.end()))))
     };
     let what = &allow.what;
-    let icmp = sorted(what.icmp.iter().map(|name| (name.clone(), name.clone())));
+    let icmp = sorted(what.icmp.iter().copied().map(IcmpType::name).map(|name| (name, name.to_owned())));
     format!(
         "{} {} from {} to {} any {} tcp {} udp {} icmp {}",
         side(&allow.from),

@@ -35,9 +35,9 @@ pub enum Error {
         /// Where it failed.
         text: String,
     },
-    /// The kernel's list of tables is not to be had.
-    #[error("cannot list the tables of nftables by netlink; the service needs CAP_NET_ADMIN for it")]
-    Tables(#[source] io::Error),
+    /// A list of the kernel's is not to be had.
+    #[error("cannot list the {0} of nftables by netlink; the service needs CAP_NET_ADMIN for it")]
+    List(&'static str, #[source] io::Error),
     /// No socket to nf_tables.
     #[error("cannot open a netlink socket ({0}); RestrictAddressFamilies= of the service must allow AF_NETLINK")]
     Open(&'static str, #[source] io::Error),

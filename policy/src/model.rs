@@ -1,5 +1,7 @@
 //! What the manifest wants of the ruleset, what the kernel has, and which of it is ours.
 
+mod icmp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -7,6 +9,8 @@ use std::ops::RangeInclusive;
 use bulkhead_types::{GuestName, IfName, Mac, SegmentName};
 use ipnet::IpNet;
 use serde::Serialize;
+
+pub use self::icmp::{IcmpType, UnknownIcmpType};
 
 /// Name of our two tables, `bridge bulkhead` and `inet bulkhead`: the ownership mark.
 pub const TABLE: &str = "bulkhead";
@@ -98,8 +102,8 @@ pub struct Traffic {
     pub tcp: Vec<RangeInclusive<u16>>,
     /// UDP destination ports.
     pub udp: Vec<RangeInclusive<u16>>,
-    /// ICMP and ICMPv6 echo requests (with `icmp = true` or `["echo-request"]`) and other types by their nft name.
-    pub icmp: Vec<String>,
+    /// Types of ICMP and ICMPv6 messages.
+    pub icmp: Vec<IcmpType>,
 }
 
 /// What the kernel has of ours.
@@ -114,7 +118,7 @@ pub struct Observed {
     /// Whether the table that closes the bridges before the daemon runs is there.
     pub lockdown: bool,
     /// Our tables, by family.
-    pub(crate) tables: BTreeMap<&'static str, Found>,
+    pub(crate) tables: BTreeMap<&'static str, ObservedTable>,
 }
 
 impl Observed {
@@ -139,28 +143,28 @@ pub struct Counter {
 
 /// One of our tables as it is listed, with names only of what is not ours in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct Found {
+pub(crate) struct ObservedTable {
     pub(crate) flags: BTreeSet<String>,
     pub(crate) counters: BTreeSet<String>,
-    pub(crate) sets: BTreeMap<String, FoundSet>,
-    pub(crate) chains: BTreeMap<String, FoundChain>,
+    pub(crate) sets: BTreeMap<String, ObservedSet>,
+    pub(crate) chains: BTreeMap<String, ObservedChain>,
     /// Whatever else is in it, as kind and name.
-    pub(crate) others: Vec<(String, String)>,
+    pub(crate) foreign: Vec<(String, String)>,
 }
 
 /// A set or a verdict map as it is listed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct FoundSet {
+pub(crate) struct ObservedSet {
     pub(crate) key: Vec<String>,
     pub(crate) verdicts: bool,
     /// Whether it has flags, a timeout, elements of a form or values that ours never have.
-    pub(crate) strange: bool,
+    pub(crate) foreign_form: bool,
     pub(crate) elements: BTreeMap<Vec<String>, Option<String>>,
 }
 
 /// A chain as it is listed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct FoundChain {
+pub(crate) struct ObservedChain {
     /// Hook, priority and policy of a base chain, in nft's words.
     pub(crate) base: Option<String>,
     /// Each rule's expressions.

@@ -1,6 +1,8 @@
-//! nf_tables' own messages (`include/uapi/linux/netfilter/nf_tables.h`), where libnftables is not asked: what changes, and which
-//! tables there are. libnftables 1.0.6 uses the only flag that a table has after it has freed it, while it lists tables, and so
+//! nf_tables' own messages (`include/uapi/linux/netfilter/nf_tables.h`), where libnftables is not asked: what changes, which
+//! tables there are, and what our counters say. libnftables 1.0.6 uses the only flag that a table has after it has freed it, while it lists tables, and so
 //! whoever makes any table `dormant` would harm this process.
+
+mod counters;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +26,9 @@ const ATTRIBUTE_TABLE: u16 = 1;
 /// `NFTA_TABLE_FLAGS`.
 const ATTRIBUTE_FLAGS: u16 = 2;
 /// `struct nlmsghdr`.
-const NETLINK_HEADER: u32 = 16;
+const NETLINK_HEADER: usize = 16;
+/// `struct nlattr`, before an attribute's value.
+const ATTRIBUTE_HEADER: usize = 4;
 /// `struct nfgenmsg`, before the attributes: its first byte is the family.
 const HEADER: usize = 4;
 /// The kernel answers a dump with at most 32 KiB at a time.
@@ -48,57 +52,82 @@ impl Table {
     }
 }
 
-/// A socket that lists the tables of the network namespace that it was opened in.
-#[derive(Debug)]
-pub(crate) struct Tables(Socket);
+/// One kind of object that can be listed.
+struct Listing<T> {
+    /// What it lists, for an error.
+    what: &'static str,
+    /// The type of the messages that carry one object each.
+    answer: u16,
+    /// Reads a message's payload; `None` for what the list is to leave out.
+    decode: fn(&[u8]) -> io::Result<Option<T>>,
+}
 
-impl Tables {
+const TABLES: Listing<Table> = Listing { what: "tables", answer: SUBSYSTEM << 8 | NEW_TABLE, decode: decode_table };
+
+/// A socket that lists objects of the network namespace that it was opened in.
+#[derive(Debug)]
+pub(crate) struct Lister(Socket);
+
+impl Lister {
     pub(crate) fn open() -> Result<Self, Error> {
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(|e| Error::Open("socket", e))?;
         socket.bind_auto().map_err(|e| Error::Open("bind", e))?;
         Ok(Self(socket))
     }
 
-    /// All tables of all families. The kernel answers within the calls, so that nothing waits.
-    pub(crate) fn list(&self) -> Result<Vec<Table>, Error> {
+    /// All tables of all families.
+    pub(crate) fn tables(&self) -> Result<Vec<Table>, Error> {
+        self.list(&TABLES, &request(GET_TABLE, &[]))
+    }
+
+    /// All that the kernel lists. It answers within the calls, so that nothing waits.
+    fn list<T>(&self, listing: &Listing<T>, request: &[u8]) -> Result<Vec<T>, Error> {
         for _ in 0..ATTEMPTS {
-            if let Some(tables) = self.dump().map_err(Error::Tables)? {
-                return Ok(tables);
+            if let Some(objects) = self.dump(listing, request).map_err(|error| Error::List(listing.what, error))? {
+                return Ok(objects);
             }
         }
-        Err(Error::Tables(io::Error::other("they changed each time while they were read")))
+        Err(Error::List(listing.what, io::Error::other("they changed each time while they were read")))
     }
 
     /// `None` if they changed meanwhile.
-    fn dump(&self) -> io::Result<Option<Vec<Table>>> {
+    fn dump<T>(&self, listing: &Listing<T>, request: &[u8]) -> io::Result<Option<Vec<T>>> {
         // What a dump that failed has left behind is not of this one.
         while self.0.recv(&mut Vec::with_capacity(DATAGRAM), libc::MSG_DONTWAIT).is_ok() {}
-        self.0.send_to(&request(), &SocketAddr::new(0, 0), 0)?;
-        let (mut tables, mut whole) = (Vec::new(), true);
+        self.0.send_to(request, &SocketAddr::new(0, 0), 0)?;
+        let (mut objects, mut whole) = (Vec::new(), true);
         loop {
             let mut datagram = Vec::with_capacity(DATAGRAM);
             self.0.recv(&mut datagram, libc::MSG_DONTWAIT)?;
-            if read(&datagram, &mut tables, &mut whole)? {
-                return Ok(whole.then_some(tables));
+            if read(&datagram, listing, &mut objects, &mut whole)? {
+                return Ok(whole.then_some(objects));
             }
         }
     }
 }
 
-fn request() -> Vec<u8> {
-    let mut request = (NETLINK_HEADER + 4).to_ne_bytes().to_vec();
-    request.extend((SUBSYSTEM << 8 | GET_TABLE).to_ne_bytes());
+/// A request for all objects of a kind, of every family, that these attributes select.
+fn request(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = vec![0; HEADER];
+    for (kind, value) in attributes {
+        body.extend(u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX).to_ne_bytes());
+        body.extend(kind.to_ne_bytes());
+        body.extend(*value);
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
+    let mut request = u32::try_from(NETLINK_HEADER + body.len()).unwrap_or(u32::MAX).to_ne_bytes().to_vec();
+    request.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
     request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    // Sequence number, port, and `struct nfgenmsg` of every family.
-    request.extend([0; 12]);
+    // Sequence number and port: the kernel fills in ours.
+    request.extend([0; 8]);
+    request.extend(body);
     request
 }
 
 /// Adds what one datagram of a dump says, and tells whether it is the last.
-fn read(datagram: &[u8], tables: &mut Vec<Table>, whole: &mut bool) -> io::Result<bool> {
-    let unreadable = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+fn read<T>(datagram: &[u8], listing: &Listing<T>, objects: &mut Vec<T>, whole: &mut bool) -> io::Result<bool> {
     for message in messages(datagram) {
-        let message = message.map_err(|error| unreadable(error.to_string()))?;
+        let message = message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
         let payload = message.payload();
         *whole &= message.flags() & NLM_F_DUMP_INTR == 0;
         match message.message_type() {
@@ -106,18 +135,20 @@ fn read(datagram: &[u8], tables: &mut Vec<Table>, whole: &mut bool) -> io::Resul
                 let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
                 return if code < 0 { Err(io::Error::from_raw_os_error(-code)) } else { Ok(true) };
             }
-            kind if kind == SUBSYSTEM << 8 | NEW_TABLE => {
-                let (family, name) = (payload.first().copied(), table_name(payload));
-                let flags = attribute(payload, ATTRIBUTE_FLAGS).and_then(|value| value.first_chunk().copied());
-                let (Some(family), Some(name), Some(flags)) = (family, name, flags) else {
-                    return Err(unreadable("a table lacks its name or its flags".to_owned()));
-                };
-                tables.push(Table { family, name, flags: words(u32::from_be_bytes(flags)) });
-            }
+            kind if kind == listing.answer => objects.extend((listing.decode)(payload)?),
             _ => {}
         }
     }
     Ok(false)
+}
+
+fn decode_table(payload: &[u8]) -> io::Result<Option<Table>> {
+    let (family, name) = (payload.first().copied(), table_name(payload));
+    let flags = attribute(payload, ATTRIBUTE_FLAGS).and_then(|value| value.first_chunk().copied());
+    let (Some(family), Some(name), Some(flags)) = (family, name, flags) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a table lacks its name or its flags"));
+    };
+    Ok(Some(Table { family, name, flags: words(u32::from_be_bytes(flags)) }))
 }
 
 /// `NFT_TABLE_F_DORMANT`, `_OWNER` (kernel 5.12) and `_PERSIST` (6.9).
@@ -181,12 +212,18 @@ pub(crate) mod tests {
         bytes
     }
 
-    fn listed(datagrams: &[Vec<u8>]) -> io::Result<(Vec<Table>, bool, bool)> {
-        let (mut tables, mut whole, mut last) = (Vec::new(), true, false);
+    /// What these datagrams list, whether it is whole, and whether it ended.
+    pub(super) fn listed<T>(listing: &Listing<T>, datagrams: &[Vec<u8>]) -> io::Result<(Vec<T>, bool, bool)> {
+        let (mut objects, mut whole, mut last) = (Vec::new(), true, false);
         for datagram in datagrams {
-            last = read(datagram, &mut tables, &mut whole)?;
+            last = read(datagram, listing, &mut objects, &mut whole)?;
         }
-        Ok((tables, whole, last))
+        Ok((objects, whole, last))
+    }
+
+    /// The end of a list.
+    pub(super) fn done() -> Vec<u8> {
+        raw(NLMSG_DONE, 2, &[0; 4])
     }
 
     fn table(name: &[u8], flags: u32) -> Vec<u8> {
@@ -196,8 +233,8 @@ pub(crate) mod tests {
     #[test]
     fn tables_are_read_by_family_name_and_flags_until_the_end_of_the_list() {
         let first = [table(b"bulkhead\0", 6), table(b"other\0", 0x8000_0001)].concat();
-        let (tables, whole, last) = listed(&[first.clone(), raw(NLMSG_DONE, 2, &[0; 4])]).unwrap();
-        assert!(whole && last && !listed(&[first]).unwrap().2);
+        let (tables, whole, last) = listed(&TABLES, &[first.clone(), done()]).unwrap();
+        assert!(whole && last && !listed(&TABLES, &[first]).unwrap().2);
         assert!(tables[0].is(Family::Bridge, "bulkhead") && !tables[0].is(Family::Inet, "bulkhead"));
         assert_eq!(tables[0].flags, ["owner", "persist"].map(str::to_owned).into());
         assert_eq!(tables[1].flags, ["dormant", "flag 31"].map(str::to_owned).into());
@@ -206,17 +243,17 @@ pub(crate) mod tests {
     #[test]
     fn a_list_that_changed_meanwhile_is_not_whole() {
         let torn = raw(SUBSYSTEM << 8 | NEW_TABLE, NLM_F_DUMP_INTR, &table(b"x\0", 0)[16..]);
-        assert!(!listed(&[torn, raw(NLMSG_DONE, 2, &[0; 4])]).unwrap().1);
+        assert!(!listed(&TABLES, &[torn, done()]).unwrap().1);
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error_and_so_is_what_the_kernel_refuses() {
         assert_eq!(
-            listed(&[raw(NLMSG_ERROR, 0, &(-1_i32).to_ne_bytes())]).unwrap_err().raw_os_error(),
+            listed(&TABLES, &[raw(NLMSG_ERROR, 0, &(-1_i32).to_ne_bytes())]).unwrap_err().raw_os_error(),
             Some(libc::EPERM)
         );
         for broken in [vec![1, 2, 3], message(NEW_TABLE, &[]), message(NEW_TABLE, &[(ATTRIBUTE_TABLE, b"x\0")])] {
-            assert_eq!(listed(&[broken]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert_eq!(listed(&TABLES, &[broken]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }
 }

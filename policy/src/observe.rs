@@ -5,7 +5,7 @@ mod decode;
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::model::{Counter, Found, LOCKDOWN_TABLE, Observed, TABLE};
+use crate::model::{Counter, LOCKDOWN_TABLE, Observed, ObservedTable, TABLE};
 use crate::ruleset::Ruleset;
 use crate::table::Family;
 use crate::wire;
@@ -16,7 +16,7 @@ impl Ruleset {
     /// # Errors
     /// [`Error`]: what was read would not be whole, so nothing is returned. Try again, on the next wake at the latest.
     pub async fn observe(&mut self) -> Result<Observed, Error> {
-        let all = self.tables.list()?;
+        let all = self.lister.tables()?;
         let there = |family: Family, name: &str| all.iter().find(|table| table.is(family, name));
         let mut tables = BTreeMap::new();
         let mut counters = Vec::new();
@@ -27,7 +27,7 @@ impl Ruleset {
             let listed = table.flags.is_empty() || wire::has_our_flags(&table.flags, self.holdable);
             let (found, counted) = if listed { self.list(family).await? } else { Default::default() };
             counters.extend(counted);
-            tables.insert(family.as_str(), Found { flags: table.flags.clone(), ..found });
+            tables.insert(family.as_str(), ObservedTable { flags: table.flags.clone(), ..found });
         }
         let owned = tables.len() == 2 && tables.values().all(|found| found.flags.contains("owner"));
         let lockdown = there(Family::Bridge, LOCKDOWN_TABLE).is_some();
@@ -37,7 +37,7 @@ impl Ruleset {
     }
 
     /// What is in our table of that family, and what its counters say.
-    async fn list(&self, family: Family) -> Result<(Found, Vec<Counter>), Error> {
+    async fn list(&self, family: Family) -> Result<(ObservedTable, Vec<Counter>), Error> {
         let what = "list our table";
         let listed = self.run(what, wire::list_table(family, TABLE)).await?;
         decode::table(&listed.map_err(|text| Error::Refused { what, text: text.trim().to_owned() })?)

@@ -1,44 +1,12 @@
 //! A rule as a value, written in nft's words by `Display`; [`crate::wire`] makes JSON of it.
 
+mod field;
+
 use std::fmt;
 
 use ipnet::IpNet;
 
-/// Something that a packet, or its flow, has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Field {
-    /// `iifname`, `oifname` and other metadata.
-    Meta(&'static str),
-    /// A field of a header.
-    Payload(&'static str, &'static str),
-    /// Something of the flow.
-    Ct(&'static str),
-    /// An address or port of the packet that opened the flow.
-    Original(&'static str),
-    /// The fragment header of IPv6, which is there or not.
-    Fragment,
-    /// The target of a neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4), which nft 1.0.6 has no name for.
-    NdTarget,
-}
-
-pub(crate) const IIFNAME: Field = Field::Meta("iifname");
-pub(crate) const OIFNAME: Field = Field::Meta("oifname");
-pub(crate) const IBRNAME: Field = Field::Meta("ibrname");
-pub(crate) const OBRNAME: Field = Field::Meta("obrname");
-pub(crate) const PKTTYPE: Field = Field::Meta("pkttype");
-pub(crate) const L4PROTO: Field = Field::Meta("l4proto");
-/// Never `meta protocol`: that looks through a VLAN tag.
-pub(crate) const ETHER_TYPE: Field = Field::Payload("ether", "type");
-pub(crate) const ETHER_SADDR: Field = Field::Payload("ether", "saddr");
-pub(crate) const ETHER_DADDR: Field = Field::Payload("ether", "daddr");
-pub(crate) const ARP_SADDR_ETHER: Field = Field::Payload("arp", "saddr ether");
-pub(crate) const ARP_SADDR_IP: Field = Field::Payload("arp", "saddr ip");
-pub(crate) const ARP_DADDR_IP: Field = Field::Payload("arp", "daddr ip");
-pub(crate) const IP_SADDR: Field = Field::Payload("ip", "saddr");
-pub(crate) const IP6_SADDR: Field = Field::Payload("ip6", "saddr");
-pub(crate) const IP6_DADDR: Field = Field::Payload("ip6", "daddr");
-pub(crate) const ICMP_TYPE: Field = Field::Payload("icmp", "type");
-pub(crate) const ICMPV6_TYPE: Field = Field::Payload("icmpv6", "type");
+pub(crate) use self::field::*;
 
 /// What a field is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +79,10 @@ impl Rule {
         self.with(Statement::Match(vec![field], Right::Is(Value::Number(number))))
     }
 
+    pub(crate) fn protocol(self, protocol: Protocol) -> Self {
+        self.number(L4PROTO, protocol.number())
+    }
+
     /// One of the words; a set of one would be listed as that one.
     pub(crate) fn one_of(self, field: Field, words: &[&str]) -> Self {
         let values = words.iter().map(|word| Value::Word((*word).to_owned())).collect();
@@ -141,7 +113,8 @@ impl Rule {
     }
 
     pub(crate) fn udp(self, source: u32, destination: u32) -> Self {
-        self.number(Field::Payload("udp", "sport"), source).number(Field::Payload("udp", "dport"), destination)
+        self.number(Field::Payload(Header::Udp, "sport"), source)
+            .number(Field::Payload(Header::Udp, "dport"), destination)
     }
 
     pub(crate) fn lookup(fields: &[Field], map: &'static str) -> Self {
@@ -175,20 +148,6 @@ impl Rule {
     /// Counts and drops.
     pub(crate) fn drop(self, counter: &str) -> Self {
         self.count(counter).with(Statement::Verdict(Verdict::Drop))
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Meta(key @ ("iifname" | "oifname")) => f.write_str(key),
-            Self::Meta(key) => write!(f, "meta {key}"),
-            Self::Payload(protocol, field) => write!(f, "{protocol} {field}"),
-            Self::Ct(key) => write!(f, "ct {key}"),
-            Self::Original(key) => write!(f, "ct original {key}"),
-            Self::Fragment => f.write_str("exthdr frag"),
-            Self::NdTarget => f.write_str("@th,64,128"),
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::Error;
-use crate::nfnetlink::Tables;
+use crate::nfnetlink::Lister;
 use crate::sys::Context;
 use crate::wire;
 
@@ -28,7 +28,7 @@ pub struct Ruleset {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
     /// Which tables there are.
-    pub(crate) tables: Tables,
+    pub(crate) lister: Lister,
     /// Whether this kernel and nft know tables that are owned and persist: tried once.
     pub(crate) holdable: bool,
     /// Whether this context was seen to own both tables.
@@ -42,7 +42,7 @@ impl Ruleset {
     /// # Errors
     /// [`Error::Open`] if there is no netlink socket to be had, [`Error::Start`] if no thread or no context.
     pub fn open() -> Result<Self, Error> {
-        let tables = Tables::open()?;
+        let lister = Lister::open()?;
         let (jobs, queue) = mpsc::channel::<Job>();
         let (opened, opening) = mpsc::channel();
         let work = move || {
@@ -63,7 +63,7 @@ impl Ruleset {
         let thread = thread::Builder::new().name("nftables".to_owned());
         let thread = thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
         match opening.recv() {
-            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), tables, holdable, claimed: false }),
+            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), lister, holdable, claimed: false }),
             Ok(Err(call)) => Err(Error::Start(call, None)),
             Err(mpsc::RecvError) => Err(Error::Gone),
         }

@@ -121,9 +121,7 @@ impl fmt::Display for Step {
                 let rows: Vec<String> = elements.iter().map(|key| key.join(" . ")).collect();
                 write!(f, " {name} {{ {} }}", rows.join(", "))
             }
-            Change::AddChain { name, hook: Some(Hook { name: hook, priority }) } => {
-                write!(f, " {name} {{ type filter hook {hook} priority {priority}; policy accept; }}")
-            }
+            Change::AddChain { name, hook: Some(hook) } => write!(f, " {name} {{ {hook} }}"),
             Change::AddRule { chain, rule } => write!(f, " {chain} {rule}"),
         }
     }

@@ -40,11 +40,38 @@ impl fmt::Display for Family {
     }
 }
 
-/// A base chain's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Where on a packet's way a base chain is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HookPoint {
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+}
+
+impl HookPoint {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// What calls a base chain, and when among the chains of that point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hook {
-    pub(crate) name: &'static str,
+    pub(crate) point: HookPoint,
     pub(crate) priority: i32,
+}
+
+/// As nft(8) writes it.
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "type filter hook {} priority {}; policy accept;", self.point.as_str(), self.priority)
+    }
 }
 
 /// A chain. A base chain accepts by policy, and the last rule of whatever it leads to decides explicitly: a policy is not
@@ -91,8 +118,8 @@ impl Table {
         Self { family, counters: BTreeSet::new(), sets: BTreeMap::new(), chains: BTreeMap::new() }
     }
 
-    pub(crate) fn base(&mut self, name: &str, hook: &'static str, priority: i32, rules: Vec<Rule>) {
-        self.chains.insert(name.to_owned(), Chain { hook: Some(Hook { name: hook, priority }), rules });
+    pub(crate) fn base(&mut self, name: &str, point: HookPoint, priority: i32, rules: Vec<Rule>) {
+        self.chains.insert(name.to_owned(), Chain { hook: Some(Hook { point, priority }), rules });
     }
 
     pub(crate) fn chain(&mut self, name: &str, rules: Vec<Rule>) {

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use ipnet::IpNet;
 use nftables::expr::{
-    CT, CTDir, Expression, Exthdr, Map, Meta, MetaKey, NamedExpression, Payload, PayloadBase, PayloadField,
+    CT, CTDir, Expression, Exthdr, Map, Meta as MetaExpression, MetaKey, NamedExpression, Payload, PayloadBase,
+    PayloadField,
 };
 use nftables::expr::{PayloadRaw, Prefix, Range, SetItem, Verdict as VerdictExpression};
 use nftables::schema::{self, FlushObject, NfCmd, NfListObject, NfObject};
@@ -16,9 +17,9 @@ use nftables::stmt::{self, JumpTarget, Mangle, Match, Operator, VerdictMap};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde_json::Value as Json;
 
-use crate::rule::{Field, Right, Rule, Statement, Value, Verdict};
+use crate::rule::{Ct, Field, Meta, Right, Rule, Statement, Value, Verdict};
 use crate::step::{Change, Step};
-use crate::table::Family;
+use crate::table::{Family, HookPoint};
 
 pub(crate) use beyond::{claim, comparable, has_our_flags, list_table, probe};
 
@@ -65,7 +66,7 @@ fn command(step: &Step) -> Result<Json, serde_json::Error> {
         Change::AddChain { name, hook } => {
             let base = hook.map(|hook| schema::Chain {
                 _type: Some(NfChainType::Filter),
-                hook: Some(nf_hook(hook.name)),
+                hook: Some(nf_hook(hook.point)),
                 prio: Some(hook.priority),
                 policy: Some(NfChainPolicy::Accept),
                 ..chain(name)
@@ -113,12 +114,12 @@ fn nf_family(family: Family) -> NfFamily {
     }
 }
 
-fn nf_hook(name: &str) -> NfHook {
-    match name {
-        "prerouting" => NfHook::Prerouting,
-        "input" => NfHook::Input,
-        "output" => NfHook::Output,
-        _ => NfHook::Forward,
+fn nf_hook(point: HookPoint) -> NfHook {
+    match point {
+        HookPoint::Prerouting => NfHook::Prerouting,
+        HookPoint::Input => NfHook::Input,
+        HookPoint::Forward => NfHook::Forward,
+        HookPoint::Output => NfHook::Output,
     }
 }
 
@@ -199,7 +200,7 @@ fn statement(statement: &Statement) -> stmt::Statement<'_> {
             let data = Expression::Named(NamedExpression::Set(zones.iter().map(zone).collect()));
             let value =
                 Expression::Named(NamedExpression::Map(Box::new(Map { key: field(crate::rule::IBRNAME), data })));
-            stmt::Statement::Mangle(Mangle { key: field(Field::Ct("zone")), value })
+            stmt::Statement::Mangle(Mangle { key: field(Field::Ct(Ct::Zone)), value })
         }
     }
 }
@@ -213,13 +214,15 @@ fn fields_expression(fields: &[Field]) -> Expression<'static> {
 
 fn field(field: Field) -> Expression<'static> {
     Expression::Named(match field {
-        Field::Meta(key) => NamedExpression::Meta(Meta { key: meta_key(key) }),
-        Field::Payload(protocol, field) => NamedExpression::Payload(Payload::PayloadField(PayloadField {
-            protocol: protocol.into(),
+        Field::Meta(key) => NamedExpression::Meta(MetaExpression { key: meta_key(key) }),
+        Field::Payload(header, field) => NamedExpression::Payload(Payload::PayloadField(PayloadField {
+            protocol: header.as_str().into(),
             field: field.into(),
         })),
-        Field::Ct(key) => NamedExpression::CT(CT { key: key.into(), family: None, dir: None }),
-        Field::Original(key) => NamedExpression::CT(CT { key: key.into(), family: None, dir: Some(CTDir::Original) }),
+        Field::Ct(key) => NamedExpression::CT(CT { key: key.as_str().into(), family: None, dir: None }),
+        Field::Original(key) => {
+            NamedExpression::CT(CT { key: key.as_str().into(), family: None, dir: Some(CTDir::Original) })
+        }
         Field::Fragment => NamedExpression::Exthdr(Exthdr { name: "frag".into(), field: None, offset: None }),
         Field::NdTarget => {
             NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw { base: PayloadBase::TH, offset: 64, len: 128 }))
@@ -227,14 +230,14 @@ fn field(field: Field) -> Expression<'static> {
     })
 }
 
-fn meta_key(key: &str) -> MetaKey {
+fn meta_key(key: Meta) -> MetaKey {
     match key {
-        "iifname" => MetaKey::Iifname,
-        "oifname" => MetaKey::Oifname,
-        "ibrname" => MetaKey::Ibridgename,
-        "obrname" => MetaKey::Obridgename,
-        "pkttype" => MetaKey::Pkttype,
-        _ => MetaKey::L4proto,
+        Meta::Iifname => MetaKey::Iifname,
+        Meta::Oifname => MetaKey::Oifname,
+        Meta::Ibrname => MetaKey::Ibridgename,
+        Meta::Obrname => MetaKey::Obridgename,
+        Meta::Pkttype => MetaKey::Pkttype,
+        Meta::L4proto => MetaKey::L4proto,
     }
 }
 

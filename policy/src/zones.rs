@@ -58,7 +58,7 @@ fn present(observed: &Observed) -> BTreeMap<String, u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Found, FoundChain};
+    use crate::model::{ObservedChain, ObservedTable};
     use crate::rule::Rule;
 
     fn bridge(name: &str) -> Bridge {
@@ -73,8 +73,8 @@ mod tests {
             let zones = zones.iter().map(|(bridge, zone)| ((*bridge).to_owned(), *zone)).collect();
             wire::listed(&Rule::new().zone(zones)).unwrap()
         };
-        let chain = FoundChain { base: None, rules: rules.iter().map(rule).collect() };
-        let table = Found { chains: [(CHAIN.to_owned(), chain)].into(), ..Found::default() };
+        let chain = ObservedChain { base: None, rules: rules.iter().map(rule).collect() };
+        let table = ObservedTable { chains: [(CHAIN.to_owned(), chain)].into(), ..ObservedTable::default() };
         Observed { tables: [(Family::Bridge.as_str(), table)].into(), ..Observed::default() }
     }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use bulkhead_policy::model::IcmpType;
 use bulkhead_types::{GuestName, IfName, Mac, SegmentName, VlanId};
 use ipnet::IpNet;
 
@@ -173,8 +174,8 @@ pub struct Allow {
     pub tcp: Vec<RangeInclusive<u16>>,
     /// Destination ports of UDP.
     pub udp: Vec<RangeInclusive<u16>>,
-    /// Types of ICMP and ICMPv6, by their nftables names.
-    pub icmp: Vec<String>,
+    /// Types of ICMP and ICMPv6 messages.
+    pub icmp: Vec<IcmpType>,
     /// Everything that is IPv4 or IPv6; the lists before are empty then.
     pub any: bool,
 }

@@ -5,19 +5,19 @@ use serde_json::Value as Json;
 
 use crate::counters::dropped;
 use crate::error::Error;
-use crate::model::{Counter, Found, FoundChain, FoundSet};
+use crate::model::{Counter, ObservedChain, ObservedSet, ObservedTable};
 use crate::wire::comparable;
 
 /// What is in one of our tables, and what its counters say.
-pub(super) fn table(text: &str) -> Result<(Found, Vec<Counter>), Error> {
-    let (mut found, mut counters) = (Found::default(), Vec::new());
+pub(super) fn table(text: &str) -> Result<(ObservedTable, Vec<Counter>), Error> {
+    let (mut found, mut counters) = (ObservedTable::default(), Vec::new());
     let mut rules = Vec::new();
     for (kind, object) in objects(text, "our table")? {
         let name = || word(&object, "name").ok_or_else(|| lacks(&kind, "name"));
         match kind.as_str() {
             "metainfo" | "table" => {}
             "chain" => {
-                found.chains.insert(name()?, FoundChain { base: base(&object), rules: Vec::new() });
+                found.chains.insert(name()?, ObservedChain { base: base(&object)?, rules: Vec::new() });
             }
             "counter" => {
                 let number = |field| object.get(field).and_then(Json::as_u64).ok_or_else(|| lacks(&kind, field));
@@ -30,11 +30,10 @@ pub(super) fn table(text: &str) -> Result<(Found, Vec<Counter>), Error> {
             }
             "rule" => {
                 let chain = word(&object, "chain").ok_or_else(|| lacks(&kind, "chain"))?;
-                rules.push((chain, object.get("expr").cloned().unwrap_or_default()));
+                let expressions = object.get("expr").cloned().ok_or_else(|| lacks(&kind, "expr"))?;
+                rules.push((chain, expressions));
             }
-            // Listed apart from its set by no version that we know; the set's own list has it.
-            "element" => {}
-            _ => found.others.push((kind.clone(), name()?)),
+            _ => found.foreign.push((kind.clone(), name()?)),
         }
     }
     // In some versions rules come before chains of later places.
@@ -52,10 +51,10 @@ fn objects(text: &str, what: &'static str) -> Result<Vec<(String, Json)>, Error>
         return Err(undecodable("there is no array \"nftables\" in it".to_owned()));
     };
     let object = |object: Json| match object {
-        Json::Object(fields) => fields.into_iter().next(),
-        _ => None,
+        Json::Object(fields) => fields.into_iter().next().ok_or_else(|| undecodable("an empty object".to_owned())),
+        other => Err(undecodable(format!("{other} is no object"))),
     };
-    Ok(objects.into_iter().filter_map(object).collect())
+    objects.into_iter().map(object).collect()
 }
 
 fn lacks(kind: &str, field: &str) -> Error {
@@ -66,32 +65,33 @@ fn word(object: &Json, field: &str) -> Option<String> {
     object.get(field).and_then(Json::as_str).map(str::to_owned)
 }
 
-/// A word or a list of words; nft writes a list of one as that one.
-fn words(json: Option<&Json>) -> Vec<String> {
+/// A word or a list of words; nft writes a list of one as that one. `None` for what has another form, as the types of keys
+/// that are made of expressions have.
+fn words(json: &Json) -> Option<Vec<String>> {
     match json {
-        Some(Json::String(word)) => vec![word.clone()],
-        Some(Json::Array(words)) => words.iter().map(|word| word.as_str().unwrap_or_default().to_owned()).collect(),
-        _ => Vec::new(),
+        Json::String(word) => Some(vec![word.clone()]),
+        Json::Array(words) => words.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
+        _ => None,
     }
 }
 
 /// As nft(8) writes it; `None` for a chain that no hook calls.
-fn base(chain: &Json) -> Option<String> {
-    let hook = word(chain, "hook")?;
-    let priority = chain.get("prio").map(Json::to_string).unwrap_or_default();
-    let policy = word(chain, "policy").unwrap_or_default();
-    let kind = word(chain, "type").unwrap_or_default();
-    Some(format!("type {kind} hook {hook} priority {priority}; policy {policy};"))
+fn base(chain: &Json) -> Result<Option<String>, Error> {
+    let Some(hook) = word(chain, "hook") else { return Ok(None) };
+    let field = |field| word(chain, field).ok_or_else(|| lacks("chain", field));
+    let priority = chain.get("prio").ok_or_else(|| lacks("chain", "prio"))?;
+    Ok(Some(format!("type {} hook {hook} priority {priority}; policy {};", field("type")?, field("policy")?)))
 }
 
-fn set(object: &Json) -> FoundSet {
+fn set(object: &Json) -> ObservedSet {
     let map = word(object, "map");
-    let odd = ["flags", "timeout", "size", "stmt"].iter().any(|field| object.get(field).is_some());
-    let odd_map = object.get("map").is_some() && map.as_deref() != Some("verdict");
-    let mut set = FoundSet {
-        key: words(object.get("type")),
+    let foreign_field = ["flags", "timeout", "size", "stmt"].iter().any(|field| object.get(field).is_some());
+    let foreign_map = object.get("map").is_some() && map.as_deref() != Some("verdict");
+    let key = object.get("type").and_then(words);
+    let mut set = ObservedSet {
         verdicts: map.is_some(),
-        strange: odd || odd_map,
+        foreign_form: foreign_field || foreign_map || key.is_none(),
+        key: key.unwrap_or_default(),
         elements: std::collections::BTreeMap::new(),
     };
     for listed in object.get("elem").and_then(Json::as_array).unwrap_or(&Vec::new()) {
@@ -99,7 +99,7 @@ fn set(object: &Json) -> FoundSet {
             Some((key, verdict)) => {
                 set.elements.insert(key, verdict);
             }
-            None => set.strange = true,
+            None => set.foreign_form = true,
         }
     }
     set
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn what_is_in_our_table_is_read_whatever_it_is() {
         let text = r#"{"nftables": [
-            {"metainfo": {}}, {"table": {"family": "bridge", "name": "bulkhead"}}, 9,
+            {"metainfo": {}}, {"table": {"family": "bridge", "name": "bulkhead"}},
             {"rule": {"chain": "forward", "expr": [{"drop": null}]}},
             {"chain": {"name": "forward", "type": "filter", "hook": "forward", "prio": -200, "policy": "accept"}},
             {"counter": {"name": "forbidden", "packets": 5000000000, "bytes": 18446744073709551615}},
@@ -160,7 +160,25 @@ mod tests {
         assert!(found.sets["a"].elements.contains_key(&vec!["x".to_owned(), "::102:304".to_owned()]));
         assert_eq!(found.sets["b"].elements[&vec!["x".to_owned()]].as_deref(), Some("goto y"));
         assert_eq!(found.sets["b"].elements[&vec!["z".to_owned()]].as_deref(), Some("drop"));
-        assert!(found.sets["c"].strange && !found.sets["a"].strange && !found.sets["b"].strange);
-        assert_eq!(found.others, [("quota".to_owned(), "q".to_owned())]);
+        assert!(found.sets["c"].foreign_form && !found.sets["a"].foreign_form && !found.sets["b"].foreign_form);
+        assert_eq!(found.foreign, [("quota".to_owned(), "q".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_not_listed_as_the_format_says_is_an_error_and_never_something_else() {
+        for object in [
+            "9",
+            "{}",
+            r#"{"chain": {"name": "c", "type": "filter", "hook": "input", "policy": "accept"}}"#,
+            r#"{"chain": {"name": "c", "type": "filter", "hook": "input", "prio": 0}}"#,
+            r#"{"rule": {"chain": "c"}}"#,
+            r#"{"counter": {"name": "c", "packets": -1, "bytes": 0}}"#,
+            r#"{"element": {"set": "a", "elem": ["x"]}}"#,
+        ] {
+            let text = format!("{{\"nftables\": [{object}]}}");
+            assert!(matches!(table(&text), Err(Error::Decode { .. })), "{object}");
+        }
+        let typed = r#"{"nftables": [{"set": {"name": "a", "type": {"typeof": {"meta": {"key": "iifname"}}}}}]}"#;
+        assert!(table(typed).unwrap().0.sets["a"].foreign_form, "a set whose key has a form that ours never have");
     }
 }

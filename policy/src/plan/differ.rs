@@ -2,61 +2,57 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Found, FoundSet, Observed, TABLE};
+use crate::model::{Observed, ObservedSet, ObservedTable, TABLE};
 use crate::rule::Verdict;
 use crate::step::{Change, Step};
 use crate::table::{Chain, Hook, Set, Table};
 use crate::wire;
 
 /// Adds the steps that make the table so, in an order in which nothing is used before it is there or deleted while in use.
-pub(super) fn table(wanted: &Table, found: Option<&Found>, observed: &Observed, steps: &mut Vec<Step>) {
-    let mut draft = Draft { wanted, steps };
+pub(super) fn table(wanted: &Table, found: Option<&ObservedTable>, observed: &Observed, steps: &mut Vec<Step>) {
+    let mut changes = Changes { wanted, steps };
     // One transaction does both, and no rule of ours relies on a policy, so that no frame passes in between.
     let anew = found.is_some_and(|found| !mendable(wanted, found, observed));
     if anew {
-        draft.push(Change::DeleteTable);
+        changes.push(Change::DeleteTable);
     }
-    let empty = Found::default();
+    let empty = ObservedTable::default();
     let there = found.filter(|_| !anew);
     let found = there.unwrap_or(&empty);
     if there.is_none() || (observed.holdable && (!found.flags.contains("owner") || observed.held_by_another())) {
-        draft.push(Change::AddTable { owned: observed.holdable });
+        changes.push(Change::AddTable { owned: observed.holdable });
     }
-    draft.add_names(found);
-    draft.chains(found);
-    draft.delete_names(found);
+    changes.add_names(found);
+    changes.chains(found);
+    changes.delete_names(found);
 }
 
 /// Whether the table can become what is wanted while it stands. Sets and base chains cannot change their kind, a table that
 /// was made without `persist` is never to be owned, and `dormant` unhooks its chains.
-fn mendable(wanted: &Table, found: &Found, observed: &Observed) -> bool {
+fn mendable(wanted: &Table, found: &ObservedTable, observed: &Observed) -> bool {
     let sets = wanted.sets.iter().all(|(name, set)| found.sets.get(*name).is_none_or(|found| same_kind(set, found)));
     let chain = |(name, chain): (&String, &Chain)| {
-        found.chains.get(name).is_none_or(|found| found.base == chain.hook.as_ref().map(base))
+        found.chains.get(name).is_none_or(|found| found.base == chain.hook.as_ref().map(Hook::to_string))
     };
     wire::has_our_flags(&found.flags, observed.holdable) && sets && wanted.chains.iter().all(chain)
 }
 
-fn same_kind(set: &Set, found: &FoundSet) -> bool {
-    !found.strange && found.verdicts == set.verdicts && found.key == set.key
+fn same_kind(set: &Set, found: &ObservedSet) -> bool {
+    !found.foreign_form && found.verdicts == set.verdicts && found.key == set.key
 }
 
-fn base(hook: &Hook) -> String {
-    format!("type filter hook {} priority {}; policy accept;", hook.name, hook.priority)
-}
-
-struct Draft<'a> {
+struct Changes<'a> {
     wanted: &'a Table,
     steps: &'a mut Vec<Step>,
 }
 
-impl Draft<'_> {
+impl Changes<'_> {
     fn push(&mut self, change: Change) {
         self.steps.push(Step { family: self.wanted.family, table: TABLE, change });
     }
 
     /// What rules and elements name.
-    fn add_names(&mut self, found: &Found) {
+    fn add_names(&mut self, found: &ObservedTable) {
         let wanted = self.wanted;
         for name in wanted.counters.difference(&found.counters) {
             self.push(Change::AddCounter { name: name.clone() });
@@ -74,7 +70,7 @@ impl Draft<'_> {
     }
 
     /// Rules and elements: what is stale goes before what is new comes, since a key has one verdict at a time.
-    fn chains(&mut self, found: &Found) {
+    fn chains(&mut self, found: &ObservedTable) {
         let wanted = self.wanted;
         let mut written = Vec::new();
         for (name, chain) in &wanted.chains {
@@ -120,7 +116,7 @@ impl Draft<'_> {
     }
 
     /// What nothing names any more.
-    fn delete_names(&mut self, found: &Found) {
+    fn delete_names(&mut self, found: &ObservedTable) {
         let wanted = self.wanted;
         let stale = |name: &&String| !wanted.sets.contains_key(name.as_str());
         for name in found.chains.keys().filter(|name| !wanted.chains.contains_key(*name)) {
@@ -133,7 +129,7 @@ impl Draft<'_> {
         for name in found.counters.difference(&wanted.counters) {
             self.push(Change::DeleteCounter { name: name.clone() });
         }
-        for (kind, name) in &found.others {
+        for (kind, name) in &found.foreign {
             self.push(Change::DeleteObject { kind: kind.clone(), name: name.clone() });
         }
     }

@@ -184,6 +184,22 @@ fn the_lockdown_goes_in_the_transaction_that_brings_the_policy() {
 }
 
 #[test]
+fn the_text_has_sets_chains_and_rules_as_nft_lists_them() {
+    let text = crate::text(&generate::one());
+    for expected in [
+        "table bridge bulkhead {\n\tcounter allow_",
+        "\tset bridges {\n\t\ttype ifname\n\t\telements = { \"br20\" }\n\t}\n",
+        "\tmap among {\n\t\ttype ifname : verdict\n\t}\n",
+        "\"bh-1\" . \"vlan20\" : jump pair/bh-1/vlan20,\n",
+        "\tchain forward {\n\t\ttype filter hook forward priority -200; policy accept;\n\t\tmeta ibrname @bridges goto crossing\n\t}\n",
+        "}\ntable inet bulkhead {\n",
+    ] {
+        assert!(text.contains(expected), "{expected}\nis not in\n{text}");
+    }
+    assert_eq!(crate::text(&Desired::default()), "");
+}
+
+#[test]
 fn an_allow_reads_in_nfts_words() {
     let desired = generate::one();
     let steps: Vec<String> = plan(&desired, &Observed::default()).steps.iter().map(ToString::to_string).collect();

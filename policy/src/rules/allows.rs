@@ -1,10 +1,10 @@
-//! The chains of the allows: one for each pair of places, found by a map.
+//! The chains of the allows: one for each pair of sides, found by a map.
 
 use std::collections::BTreeMap;
 
 use super::flow::flow;
-use super::pairs::{Place, pairs};
-use super::{Ports, Site};
+use super::pairs::{Side, pairs};
+use super::{Ports, Topology};
 use crate::counters::counter;
 use crate::model::Allow;
 use crate::rule::{Rule, Verdict};
@@ -33,14 +33,15 @@ pub(super) struct Allows {
     pub(super) speaks_host: Ports,
 }
 
-pub(super) fn draw(site: &Site<'_>) -> Allows {
+pub(super) fn allows(topology: &Topology<'_>) -> Allows {
     let mut allows = Allows::default();
     // In the order of their counters' names, each once: the order of the manifest changes nothing.
-    let wanted: BTreeMap<String, &Allow> = site.desired.allows.iter().map(|allow| (counter(allow), allow)).collect();
+    let wanted: BTreeMap<String, &Allow> =
+        topology.desired.allows.iter().map(|allow| (counter(allow), allow)).collect();
     for (counter, allow) in wanted {
         let flow = flow(allow, &counter);
-        for (from, to) in pairs(allow, site) {
-            allows.speakers(&from, &to, site);
+        for (from, to) in pairs(allow, topology) {
+            allows.speakers(&from, &to, topology);
             for (key, rules) in [(key(&from, &to), &flow.there), (key(&to, &from), &flow.back)] {
                 if let Some(key) = key.filter(|_| !rules.is_empty()) {
                     allows.chains.entry(key).or_default().extend(rules.iter().cloned());
@@ -53,17 +54,17 @@ pub(super) fn draw(site: &Site<'_>) -> Allows {
 }
 
 impl Allows {
-    fn speakers(&mut self, from: &Place, to: &Place, site: &Site<'_>) {
+    fn speakers(&mut self, from: &Side, to: &Side, topology: &Topology<'_>) {
         let other = match (from, to) {
-            (Place::Host, other) | (other, Place::Host) => other,
+            (Side::Host, other) | (other, Side::Host) => other,
             _ => return,
         };
         match other {
-            Place::Nic(tap) => self.speaks_host.extend([tap.clone()]),
-            Place::Segment(bridge) => {
-                self.speaks_host.extend(site.nics().filter(|nic| nic.bridge == *bridge).map(|nic| nic.tap.clone()));
+            Side::Nic(tap) => self.speaks_host.extend([tap.clone()]),
+            Side::Segment(bridge) => {
+                self.speaks_host.extend(topology.nics().filter(|nic| nic.bridge == *bridge).map(|nic| nic.tap.clone()));
             }
-            Place::Outside(_) | Place::Host => {}
+            Side::Outside(_) | Side::Host => {}
         }
     }
 
@@ -83,8 +84,8 @@ impl Allows {
 }
 
 /// The map and the key in it that a packet from here to there is looked up by.
-fn key(from: &Place, to: &Place) -> Option<(&'static str, Vec<String>)> {
-    use Place::{Host, Nic, Outside, Segment};
+fn key(from: &Side, to: &Side) -> Option<(&'static str, Vec<String>)> {
+    use Side::{Host, Nic, Outside, Segment};
     Some(match (from, to) {
         (Nic(a) | Outside(a), Nic(b) | Outside(b)) => ("pair", vec![a.to_string(), b.to_string()]),
         (Nic(a) | Outside(a), Segment(_)) => ("from_port", vec![a.to_string()]),

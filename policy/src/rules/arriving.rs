@@ -1,18 +1,23 @@
 //! Before a bridge looks where a frame goes: conntrack zone, and whether the port may send this.
 
-use super::Site;
+use super::Topology;
 use crate::counters::{ETHERTYPE, SPOOFED_ARP, SPOOFED_IPV4, SPOOFED_IPV6, SPOOFED_MAC, UNDECLARED, VLAN_TAG};
 use crate::rule::*;
-use crate::table::Table;
+use crate::table::{HookPoint, Table};
 use crate::zones;
 
 /// Before conntrack (`NF_IP_PRI_CONNTRACK`, -200) and before fragments are put together.
 const ZONE: i32 = -300;
 const ARRIVING: i32 = -290;
 
-pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
-    zone(site, table);
-    table.base("prerouting", "prerouting", ARRIVING, vec![Rule::new().within(&[IBRNAME], "bridges").goto("arriving")]);
+pub(super) fn add(topology: &Topology<'_>, table: &mut Table) {
+    zone(topology, table);
+    table.base(
+        "prerouting",
+        HookPoint::Prerouting,
+        ARRIVING,
+        vec![Rule::new().within(&[IBRNAME], "bridges").goto("arriving")],
+    );
     table.chain("arriving", vec![Rule::lookup(&[IIFNAME, IBRNAME], "arriving_port"), Rule::new().drop(UNDECLARED)]);
     table.chain("tagged", vec![Rule::new().drop(VLAN_TAG)]);
     guest(table);
@@ -21,13 +26,13 @@ pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
 
 /// Conntrack is one table for all bridges: without zones a flow or a fragment of one bridge would complete another's. What is
 /// for the host stays in the host's own zone, or its firewall would not know the answers to its own flows.
-fn zone(site: &Site<'_>, table: &mut Table) {
-    let zones = site.zones.iter().map(|(bridge, zone)| (bridge.to_string(), *zone)).collect();
+fn zone(topology: &Topology<'_>, table: &mut Table) {
+    let zones = topology.zones.iter().map(|(bridge, zone)| (bridge.to_string(), *zone)).collect();
     let rules = vec![
         Rule::new().within(&[IBRNAME, ETHER_DADDR], "own_mac").accept(),
         Rule::new().one_of(ETHER_TYPE, &["ip", "ip6"]).zone(zones),
     ];
-    table.base(zones::CHAIN, "prerouting", ZONE, rules);
+    table.base(zones::CHAIN, HookPoint::Prerouting, ZONE, rules);
 }
 
 fn guest(table: &mut Table) {
@@ -53,11 +58,11 @@ fn guest(table: &mut Table) {
     );
     // The offsets of an ARP sender are these only where hardware and protocol are Ethernet and IPv4.
     let arp = Rule::new()
-        .number(Field::Payload("arp", "htype"), 1)
-        .is(Field::Payload("arp", "ptype"), "ip")
-        .number(Field::Payload("arp", "hlen"), 6)
-        .number(Field::Payload("arp", "plen"), 4)
-        .one_of(Field::Payload("arp", "operation"), &["request", "reply"]);
+        .number(Field::Payload(Header::Arp, "htype"), 1)
+        .is(Field::Payload(Header::Arp, "ptype"), "ip")
+        .number(Field::Payload(Header::Arp, "hlen"), 6)
+        .number(Field::Payload(Header::Arp, "plen"), 4)
+        .one_of(Field::Payload(Header::Arp, "operation"), &["request", "reply"]);
     table.chain(
         "from_nic_arp",
         vec![arp.within(&[IIFNAME, ARP_SADDR_ETHER, ARP_SADDR_IP], "nic_arp").accept(), Rule::new().drop(SPOOFED_ARP)],
@@ -82,12 +87,12 @@ fn guest(table: &mut Table) {
     );
 }
 
-/// What outside sends to the host is the host's own affair; only what a guest or the host calls itself is taken.
+/// What outside sends to the host is the host's own affair; only addresses of guests and of the host are refused as its source.
 fn outside(table: &mut Table) {
     table.chain(
         "from_outside",
         vec![
-            Rule::new().within(&[IBRNAME, ETHER_SADDR], "taken_mac").drop(SPOOFED_MAC),
+            Rule::new().within(&[IBRNAME, ETHER_SADDR], "reserved_mac").drop(SPOOFED_MAC),
             Rule::choose(
                 ETHER_TYPE,
                 &[("arp", "from_outside_arp"), ("ip", "from_outside_ipv4"), ("ip6", "from_outside_ipv6")],
@@ -98,14 +103,14 @@ fn outside(table: &mut Table) {
     table.chain(
         "from_outside_arp",
         vec![
-            Rule::new().within(&[IBRNAME, ARP_SADDR_IP], "taken_ipv4").drop(SPOOFED_ARP),
-            Rule::new().within(&[IBRNAME, ARP_SADDR_ETHER], "taken_mac").drop(SPOOFED_ARP),
+            Rule::new().within(&[IBRNAME, ARP_SADDR_IP], "reserved_ipv4").drop(SPOOFED_ARP),
+            Rule::new().within(&[IBRNAME, ARP_SADDR_ETHER], "reserved_mac").drop(SPOOFED_ARP),
             Rule::new().accept(),
         ],
     );
     for (chain, field, set, counter) in [
-        ("from_outside_ipv4", IP_SADDR, "taken_ipv4", SPOOFED_IPV4),
-        ("from_outside_ipv6", IP6_SADDR, "taken_ipv6", SPOOFED_IPV6),
+        ("from_outside_ipv4", IP_SADDR, "reserved_ipv4", SPOOFED_IPV4),
+        ("from_outside_ipv6", IP6_SADDR, "reserved_ipv6", SPOOFED_IPV6),
     ] {
         table.chain(chain, vec![Rule::new().within(&[IBRNAME, field], set).drop(counter), Rule::new().accept()]);
     }

@@ -1,9 +1,9 @@
 //! From port to port of one bridge.
 
-use super::{Site, sets};
-use crate::counters::{ELSEWHERE, ETHERTYPE, FORBIDDEN, FRAGMENT, ROGUE, SPOOFED_IPV6, UNDECLARED};
+use super::{Topology, sets};
+use crate::counters::{ETHERTYPE, FLOODED, FORBIDDEN, FRAGMENT, ROGUE, SPOOFED_IPV6, UNDECLARED};
 use crate::rule::*;
-use crate::table::Table;
+use crate::table::{HookPoint, Table};
 
 /// `NF_BR_PRI_FILTER_BRIDGED`: after conntrack and before br_netfilter hands the frame to the inet family.
 pub(super) const FILTER: i32 = -200;
@@ -12,8 +12,8 @@ pub(super) const FILTER: i32 = -200;
 pub(super) const DISCOVERY: &[&str] =
     &["nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect"];
 
-pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
-    table.base("forward", "forward", FILTER, vec![Rule::new().within(&[IBRNAME], "bridges").goto("crossing")]);
+pub(super) fn add(topology: &Topology<'_>, table: &mut Table) {
+    table.base("forward", HookPoint::Forward, FILTER, vec![Rule::new().within(&[IBRNAME], "bridges").goto("crossing")]);
     table.chain(
         "crossing",
         vec![Rule::new().within(&[OIFNAME, OBRNAME], "port").goto("crossing_to_port"), Rule::new().drop(UNDECLARED)],
@@ -39,7 +39,7 @@ pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
         vec![
             Rule::new().within(&[OIFNAME], "outside").accept(),
             Rule::new().within(&[OIFNAME, ARP_DADDR_IP], "arp_target").accept(),
-            Rule::new().drop(ELSEWHERE),
+            Rule::new().drop(FLOODED),
         ],
     );
     table.chain(
@@ -60,7 +60,7 @@ pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
             Rule::new().goto("allowed"),
         ],
     );
-    discovery(site, table);
+    discovery(topology, table);
     table.chain(
         "allowed",
         vec![
@@ -73,12 +73,12 @@ pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
     );
 }
 
-fn discovery(site: &Site<'_>, table: &mut Table) {
+fn discovery(topology: &Topology<'_>, table: &mut Table) {
     let kind = |kind| Rule::new().is(ICMPV6_TYPE, kind);
     table.chain(
         "discovery",
         vec![
-            Rule::new().number(Field::Payload("ip6", "hoplimit"), 255).goto("discovery_on_link"),
+            Rule::new().number(Field::Payload(Header::Ip6, "hoplimit"), 255).goto("discovery_on_link"),
             Rule::new().drop(SPOOFED_IPV6),
         ],
     );
@@ -90,26 +90,26 @@ fn discovery(site: &Site<'_>, table: &mut Table) {
             kind("nd-router-advert").within(&[IIFNAME], "outside").within(&[OIFNAME], "nic6").accept(),
             kind("nd-router-solicit").within(&[IIFNAME], "nic6").within(&[OIFNAME], "outside").accept(),
             Rule::new().one_of(ICMPV6_TYPE, &["nd-router-advert", "nd-redirect"]).within(&[IIFNAME], "nic").drop(ROGUE),
-            Rule::new().drop(ELSEWHERE),
+            Rule::new().drop(FLOODED),
         ],
     );
     table.chain(
         "solicitation",
         vec![
             Rule::new().within(&[OIFNAME], "outside").accept(),
-            Rule::new().within(&[OIFNAME, IP6_DADDR], "nd_asked").accept(),
-            Rule::new().drop(ELSEWHERE),
+            Rule::new().within(&[OIFNAME, IP6_DADDR], "nd_destination").accept(),
+            Rule::new().drop(FLOODED),
         ],
     );
     let mut rules = Vec::new();
-    let own = sets::targets(|nic| nic.tap.clone(), site);
+    let own = sets::targets(|nic| nic.tap.clone(), topology);
     if !own.is_empty() {
         rules.push(Rule::new().among(&[IIFNAME, Field::NdTarget], own).goto("advertisement_of_own"));
     }
     rules.push(Rule::new().within(&[IIFNAME], "nic").drop(SPOOFED_IPV6));
-    let taken = sets::targets(|nic| nic.bridge.clone(), site);
-    if !taken.is_empty() {
-        rules.push(Rule::new().among(&[IBRNAME, Field::NdTarget], taken).drop(SPOOFED_IPV6));
+    let reserved = sets::targets(|nic| nic.bridge.clone(), topology);
+    if !reserved.is_empty() {
+        rules.push(Rule::new().among(&[IBRNAME, Field::NdTarget], reserved).drop(SPOOFED_IPV6));
     }
     rules.push(Rule::new().goto("advertisement_of_own"));
     table.chain("advertisement", rules);
@@ -118,7 +118,7 @@ fn discovery(site: &Site<'_>, table: &mut Table) {
         vec![
             Rule::new().within(&[OIFNAME], "outside").accept(),
             Rule::new().within(&[OIFNAME, IP6_DADDR], "nic_ipv6").accept(),
-            Rule::new().drop(ELSEWHERE),
+            Rule::new().drop(FLOODED),
         ],
     );
 }

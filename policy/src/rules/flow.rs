@@ -7,21 +7,17 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use crate::model::{Allow, Traffic};
+use crate::model::{Allow, IcmpType, Traffic};
 use crate::rule::*;
 
-const STATE: Field = Field::Ct("state");
-const DIRECTION: Field = Field::Ct("direction");
-const PROTOCOL: Field = Field::Ct("protocol");
+const STATE: Field = Field::Ct(Ct::State);
+const DIRECTION: Field = Field::Ct(Ct::Direction);
+const PROTOCOL: Field = Field::Ct(Ct::Protocol);
 const NEW: &[&str] = &["new"];
 /// An expected flow begins as `related`; it still has to be what is allowed.
 const GOING_ON: &[&str] = &["established", "related"];
 const RELATED: &[&str] = &["related"];
 const WITHOUT_FLOW: &[&str] = &["invalid", "untracked"];
-const ICMP: u32 = 1;
-const TCP: u32 = 6;
-const UDP: u32 = 17;
-const ICMPV6: u32 = 58;
 
 /// The rules of one allow.
 #[derive(Debug, Default)]
@@ -32,9 +28,9 @@ pub(super) struct Flow {
     pub(super) back: Vec<Rule>,
 }
 
-/// An address family with the networks that narrow an allow in it; `None` stands for both families, not narrowed.
+/// A version of IP with the networks that narrow an allow in it; `None` stands for both versions, not narrowed.
 struct Nets {
-    family: Option<u32>,
+    version: Option<IpVersion>,
     from: Vec<Value>,
     to: Vec<Value>,
 }
@@ -42,24 +38,24 @@ struct Nets {
 pub(super) fn flow(allow: &Allow, counter: &str) -> Flow {
     let mut flow = Flow::default();
     for nets in nets(allow) {
-        let draft = Draft { nets: &nets, counter };
+        let rules = AllowRules { nets: &nets, counter };
         let Traffic { any, tcp, udp, icmp } = &allow.what;
         if *any {
-            draft.any(&mut flow);
+            rules.any(&mut flow);
         }
-        draft.ports(TCP, tcp, &mut flow);
-        draft.ports(UDP, udp, &mut flow);
-        draft.icmp(icmp, &mut flow);
+        rules.ports(Protocol::Tcp, tcp, &mut flow);
+        rules.ports(Protocol::Udp, udp, &mut flow);
+        rules.icmp(icmp, &mut flow);
     }
     flow
 }
 
-struct Draft<'a> {
+struct AllowRules<'a> {
     nets: &'a Nets,
     counter: &'a str,
 }
 
-impl Draft<'_> {
+impl AllowRules<'_> {
     /// Whatever the opener sends, with a flow or without; answers only within a flow.
     fn any(&self, flow: &mut Flow) {
         flow.there.push(self.original(Rule::new()).bits(STATE, NEW).count(self.counter).accept());
@@ -68,39 +64,41 @@ impl Draft<'_> {
         flow.back.push(self.original(Rule::new()).is(DIRECTION, "reply").bits(STATE, GOING_ON).accept());
     }
 
-    fn ports(&self, protocol: u32, ports: &[RangeInclusive<u16>], flow: &mut Flow) {
+    fn ports(&self, protocol: Protocol, ports: &[RangeInclusive<u16>], flow: &mut Flow) {
         let ports = merged(ports);
         if ports.is_empty() {
             return;
         }
-        let to_port = |rule: Rule| self.original(rule.values(Field::Original("proto-dst"), ports.clone()));
-        let packets = || to_port(Rule::new().number(L4PROTO, protocol));
+        let to_port = |rule: Rule| self.original(rule.values(Field::Original(Original::ProtoDst), ports.clone()));
+        let packets = || to_port(Rule::new().protocol(protocol));
         flow.there.push(packets().bits(STATE, NEW).count(self.counter).accept());
         flow.there.push(packets().is(DIRECTION, "original").bits(STATE, GOING_ON).accept());
         flow.back.push(packets().is(DIRECTION, "reply").bits(STATE, GOING_ON).accept());
-        for carrier in self.carriers() {
-            let error = || to_port(Rule::new().number(L4PROTO, carrier).number(PROTOCOL, protocol));
+        for version in self.versions() {
+            let error = || to_port(Rule::new().protocol(version.icmp()).number(PROTOCOL, protocol.number()));
             flow.there.push(error().is(DIRECTION, "original").bits(STATE, RELATED).accept());
             flow.back.push(error().is(DIRECTION, "reply").bits(STATE, RELATED).accept());
         }
     }
 
-    fn icmp(&self, names: &[String], flow: &mut Flow) {
-        for carrier in self.carriers() {
-            let (field, kinds) = if carrier == ICMP { (ICMP_TYPE, ICMP_KINDS) } else { (ICMPV6_TYPE, ICMPV6_KINDS) };
-            for Kind { name, answer } in kinds.iter().filter(|kind| names.iter().any(|name| name == kind.name)) {
+    fn icmp(&self, types: &[IcmpType], flow: &mut Flow) {
+        for version in self.versions() {
+            let field = icmp_type(version);
+            // In one order, each once, whatever the manifest's.
+            for kind in IcmpType::ALL.into_iter().filter(|kind| types.contains(kind) && exists(*kind, version)) {
                 let message = |name| Rule::new().is(field, name);
-                let Some(answer) = answer else {
+                let Some(reply) = kind.reply() else {
                     // An error without a flow of its own has no state to go by.
-                    flow.there.push(self.packet(message(name)).count(self.counter).accept());
+                    flow.there.push(self.packet(message(kind.name())).count(self.counter).accept());
                     continue;
                 };
-                flow.there.push(self.original(message(name)).bits(STATE, NEW).count(self.counter).accept());
-                let going = self.original(message(name)).is(DIRECTION, "original");
+                flow.there.push(self.original(message(kind.name())).bits(STATE, NEW).count(self.counter).accept());
+                let going = self.original(message(kind.name())).is(DIRECTION, "original");
                 flow.there.push(going.bits(STATE, GOING_ON).accept());
-                let answering = self.original(message(answer)).is(DIRECTION, "reply");
-                flow.back.push(answering.bits(STATE, GOING_ON).accept());
-                let error = || self.original(Rule::new().number(L4PROTO, carrier).number(PROTOCOL, carrier));
+                let replying = self.original(message(reply)).is(DIRECTION, "reply");
+                flow.back.push(replying.bits(STATE, GOING_ON).accept());
+                let icmp = version.icmp();
+                let error = || self.original(Rule::new().protocol(icmp).number(PROTOCOL, icmp.number()));
                 for (rules, direction) in [(&mut flow.there, "original"), (&mut flow.back, "reply")] {
                     rules.push(error().is(DIRECTION, direction).bits(STATE, RELATED).accept());
                 }
@@ -108,21 +106,20 @@ impl Draft<'_> {
         }
     }
 
-    fn carriers(&self) -> Vec<u32> {
-        self.nets.family.map_or_else(|| vec![ICMP, ICMPV6], |family| vec![family])
+    fn versions(&self) -> Vec<IpVersion> {
+        self.nets.version.map_or_else(|| vec![IpVersion::V4, IpVersion::V6], |version| vec![version])
     }
 
     /// Narrowed by the addresses of the packet that opened the flow.
     fn original(&self, rule: Rule) -> Rule {
-        let (saddr, daddr) =
-            if self.nets.family == Some(ICMPV6) { ("ip6 saddr", "ip6 daddr") } else { ("ip saddr", "ip daddr") };
-        self.narrowed(rule, Field::Original(saddr), Field::Original(daddr))
+        let Some(version) = self.nets.version else { return rule };
+        self.narrowed(rule, Field::Original(Original::Saddr(version)), Field::Original(Original::Daddr(version)))
     }
 
     /// Narrowed by the packet's own addresses.
     fn packet(&self, rule: Rule) -> Rule {
-        let protocol = if self.nets.family == Some(ICMPV6) { "ip6" } else { "ip" };
-        self.narrowed(rule, Field::Payload(protocol, "saddr"), Field::Payload(protocol, "daddr"))
+        let Some(header) = self.nets.version.map(IpVersion::header) else { return rule };
+        self.narrowed(rule, Field::Payload(header, "saddr"), Field::Payload(header, "daddr"))
     }
 
     fn narrowed(&self, mut rule: Rule, saddr: Field, daddr: Field) -> Rule {
@@ -135,40 +132,35 @@ impl Draft<'_> {
     }
 }
 
-/// An ICMP message that can be allowed, with the one that answers it.
-struct Kind {
-    name: &'static str,
-    answer: Option<&'static str>,
+const fn icmp_type(version: IpVersion) -> Field {
+    match version {
+        IpVersion::V4 => ICMP_TYPE,
+        IpVersion::V6 => ICMPV6_TYPE,
+    }
 }
 
-const ICMP_KINDS: &[Kind] = &[
-    Kind { name: "echo-request", answer: Some("echo-reply") },
-    Kind { name: "timestamp-request", answer: Some("timestamp-reply") },
-    Kind { name: "destination-unreachable", answer: None },
-    Kind { name: "time-exceeded", answer: None },
-    Kind { name: "parameter-problem", answer: None },
-];
-const ICMPV6_KINDS: &[Kind] = &[
-    Kind { name: "echo-request", answer: Some("echo-reply") },
-    Kind { name: "destination-unreachable", answer: None },
-    Kind { name: "packet-too-big", answer: None },
-    Kind { name: "time-exceeded", answer: None },
-    Kind { name: "parameter-problem", answer: None },
-];
+/// Whether the ICMP of that version has such a message.
+fn exists(kind: IcmpType, version: IpVersion) -> bool {
+    match version {
+        IpVersion::V4 => kind.v4().is_some(),
+        IpVersion::V6 => kind.v6().is_some(),
+    }
+}
 
-/// The families in which an allow applies: both sides have to name networks of it, or none at all.
+/// The versions of IP in which an allow applies: both sides have to name networks of it, or none at all.
 fn nets(allow: &Allow) -> Vec<Nets> {
     if allow.from_net.is_empty() && allow.to_net.is_empty() {
-        return vec![Nets { family: None, from: Vec::new(), to: Vec::new() }];
+        return vec![Nets { version: None, from: Vec::new(), to: Vec::new() }];
     }
-    let families = [(ICMP, true), (ICMPV6, false)];
-    let of = |nets: &[IpNet], v4: bool| -> Option<Vec<Value>> {
+    let of = |nets: &[IpNet], version: IpVersion| -> Option<Vec<Value>> {
+        let v4 = version == IpVersion::V4;
         let own: Vec<IpNet> = nets.iter().copied().filter(|net| net.addr().is_ipv4() == v4).collect();
         if own.is_empty() && !nets.is_empty() { None } else { Some(merged_nets(&own)) }
     };
-    let pick =
-        |(family, v4)| Some(Nets { family: Some(family), from: of(&allow.from_net, v4)?, to: of(&allow.to_net, v4)? });
-    families.into_iter().filter_map(pick).collect()
+    let pick = |version| {
+        Some(Nets { version: Some(version), from: of(&allow.from_net, version)?, to: of(&allow.to_net, version)? })
+    };
+    [IpVersion::V4, IpVersion::V6].into_iter().filter_map(pick).collect()
 }
 
 /// As nft lists them: none within or beside another, a single address without its length.

@@ -1,22 +1,22 @@
 //! Between a bridge and the host.
 
 use super::crossing::{DISCOVERY, FILTER};
-use super::{Site, sets};
-use crate::counters::{ELSEWHERE, ETHERTYPE, FORBIDDEN, FRAGMENT, HOST, PROMISCUOUS, ROGUE, SPOOFED_IPV6, UNDECLARED};
+use super::{Topology, sets};
+use crate::counters::{ETHERTYPE, FLOODED, FORBIDDEN, FRAGMENT, HOST, PROMISCUOUS, ROGUE, SPOOFED_IPV6, UNDECLARED};
 use crate::rule::*;
-use crate::table::Table;
+use crate::table::{HookPoint, Table};
 
 const GROUPS: &[&str] = &["broadcast", "multicast"];
 
-pub(super) fn draw(site: &Site<'_>, table: &mut Table) {
+pub(super) fn add(topology: &Topology<'_>, table: &mut Table) {
     to_host(table);
-    guest_to_own(site, table);
+    guest_to_own(topology, table);
     from_host(table);
 }
 
 fn to_host(table: &mut Table) {
     // A frame for a link-local group skips prerouting and comes straight here.
-    table.base("input", "input", FILTER, vec![Rule::new().within(&[IBRNAME], "bridges").goto("to_bridge")]);
+    table.base("input", HookPoint::Input, FILTER, vec![Rule::new().within(&[IBRNAME], "bridges").goto("to_bridge")]);
     table.chain(
         "to_bridge",
         vec![
@@ -46,7 +46,7 @@ fn to_host(table: &mut Table) {
     );
 }
 
-fn guest_to_own(site: &Site<'_>, table: &mut Table) {
+fn guest_to_own(topology: &Topology<'_>, table: &mut Table) {
     table.chain(
         "guest_to_own",
         vec![
@@ -54,10 +54,7 @@ fn guest_to_own(site: &Site<'_>, table: &mut Table) {
             Rule::new().drop(ETHERTYPE),
         ],
     );
-    table.chain(
-        "arp_to_host",
-        vec![Rule::new().within(&[IIFNAME], "speaks_host").accept(), Rule::new().drop(ELSEWHERE)],
-    );
+    table.chain("arp_to_host", vec![Rule::new().within(&[IIFNAME], "speaks_host").accept(), Rule::new().drop(FLOODED)]);
     table.chain("ipv4_to_host", vec![Rule::new().udp(67, 68).drop(ROGUE), Rule::new().goto("allowed_to_host")]);
     table.chain(
         "ipv6_to_host",
@@ -69,17 +66,17 @@ fn guest_to_own(site: &Site<'_>, table: &mut Table) {
         ],
     );
     let neighbour = |kind| {
-        let on_link = Rule::new().is(ICMPV6_TYPE, kind).number(Field::Payload("ip6", "hoplimit"), 255);
+        let on_link = Rule::new().is(ICMPV6_TYPE, kind).number(Field::Payload(Header::Ip6, "hoplimit"), 255);
         on_link.within(&[IIFNAME], "speaks_host")
     };
     let mut rules = vec![neighbour("nd-neighbor-solicit").accept()];
-    let own = sets::targets(|nic| nic.tap.clone(), site);
+    let own = sets::targets(|nic| nic.tap.clone(), topology);
     if !own.is_empty() {
         rules.push(neighbour("nd-neighbor-advert").among(&[IIFNAME, Field::NdTarget], own).accept());
         rules.push(neighbour("nd-neighbor-advert").drop(SPOOFED_IPV6));
     }
     rules.push(Rule::new().one_of(ICMPV6_TYPE, &["nd-router-advert", "nd-redirect"]).drop(ROGUE));
-    rules.push(Rule::new().drop(ELSEWHERE));
+    rules.push(Rule::new().drop(FLOODED));
     table.chain("discovery_to_host", rules);
     table.chain(
         "allowed_to_host",
@@ -92,7 +89,12 @@ fn guest_to_own(site: &Site<'_>, table: &mut Table) {
 }
 
 fn from_host(table: &mut Table) {
-    table.base("output", "output", FILTER, vec![Rule::new().within(&[OBRNAME], "bridges").goto("from_bridge")]);
+    table.base(
+        "output",
+        HookPoint::Output,
+        FILTER,
+        vec![Rule::new().within(&[OBRNAME], "bridges").goto("from_bridge")],
+    );
     table.chain(
         "from_bridge",
         vec![Rule::new().within(&[OBRNAME], "host_bridges").goto("from_host"), Rule::new().drop(HOST)],
@@ -112,15 +114,15 @@ fn from_host(table: &mut Table) {
     let speaker = || Rule::new().within(&[OIFNAME], "speaks_host");
     table.chain(
         "arp_from_host",
-        vec![speaker().within(&[OIFNAME, ARP_DADDR_IP], "arp_target").accept(), Rule::new().drop(ELSEWHERE)],
+        vec![speaker().within(&[OIFNAME, ARP_DADDR_IP], "arp_target").accept(), Rule::new().drop(FLOODED)],
     );
     let neighbour = |kind, set| speaker().is(ICMPV6_TYPE, kind).within(&[OIFNAME, IP6_DADDR], set).accept();
     table.chain(
         "ipv6_from_host",
         vec![
-            neighbour("nd-neighbor-solicit", "nd_asked"),
+            neighbour("nd-neighbor-solicit", "nd_destination"),
             neighbour("nd-neighbor-advert", "nic_ipv6"),
-            Rule::new().one_of(ICMPV6_TYPE, DISCOVERY).drop(ELSEWHERE),
+            Rule::new().one_of(ICMPV6_TYPE, DISCOVERY).drop(FLOODED),
             Rule::new().goto("allowed_from_host"),
         ],
     );

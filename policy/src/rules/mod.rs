@@ -29,24 +29,24 @@ pub(crate) fn tables(desired: &Desired, zones: &Zones) -> Vec<Table> {
     if desired.bridges.is_empty() {
         return Vec::new();
     }
-    let site = Site::of(desired, zones);
-    vec![bridge(&site), routed::table(&site)]
+    let topology = Topology::of(desired, zones);
+    vec![bridge(&topology), routed::table(&topology)]
 }
 
-fn bridge(site: &Site<'_>) -> Table {
+fn bridge(topology: &Topology<'_>) -> Table {
     let mut table = Table::new(Family::Bridge);
     table.counters.extend(crate::counters::BRIDGE_DROPS.map(str::to_owned));
-    let allows = allows::draw(site);
-    sets::draw(site, &allows.speaks_host, &mut table);
-    arriving::draw(site, &mut table);
-    crossing::draw(site, &mut table);
-    host::draw(site, &mut table);
+    let allows = allows::allows(topology);
+    sets::add(topology, &allows.speaks_host, &mut table);
+    arriving::add(topology, &mut table);
+    crossing::add(topology, &mut table);
+    host::add(topology, &mut table);
     allows.into_table(&mut table);
     table
 }
 
 /// The manifest's part of this room, in the order of names, so that the manifest's own order changes nothing.
-struct Site<'a> {
+struct Topology<'a> {
     bridges: BTreeMap<&'a IfName, &'a Bridge>,
     /// NICs on our bridges, by their port.
     nics: BTreeMap<&'a IfName, &'a Nic>,
@@ -55,7 +55,7 @@ struct Site<'a> {
     desired: &'a Desired,
 }
 
-impl<'a> Site<'a> {
+impl<'a> Topology<'a> {
     fn of(desired: &'a Desired, zones: &'a Zones) -> Self {
         let bridges: BTreeMap<_, _> = desired.bridges.iter().map(|bridge| (&bridge.name, bridge)).collect();
         let known =

@@ -1,13 +1,13 @@
-//! Where an allow applies: pairs of places that share a bridge.
+//! Where an allow applies: pairs of sides that share a bridge.
 
 use bulkhead_types::IfName;
 
-use super::Site;
+use super::Topology;
 use crate::model::{Allow, Bridge, Endpoint};
 
 /// One side, on one bridge.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Side {
     /// A NIC's port.
     Nic(IfName),
     /// The port towards the trunk.
@@ -19,11 +19,11 @@ pub(super) enum Place {
 }
 
 /// The pairs of an allow, the opener first.
-pub(super) fn pairs(allow: &Allow, site: &Site<'_>) -> Vec<(Place, Place)> {
+pub(super) fn pairs(allow: &Allow, topology: &Topology<'_>) -> Vec<(Side, Side)> {
     let mut pairs = Vec::new();
-    for bridge in site.bridges() {
-        let to = places(&allow.to, bridge, site);
-        for from in places(&allow.from, bridge, site) {
+    for bridge in topology.bridges() {
+        let to = sides(&allow.to, bridge, topology);
+        for from in sides(&allow.from, bridge, topology) {
             pairs.extend(to.iter().filter(|to| meet(&from, to)).map(|to| (from.clone(), to.clone())));
         }
     }
@@ -31,25 +31,25 @@ pub(super) fn pairs(allow: &Allow, site: &Site<'_>) -> Vec<(Place, Place)> {
 }
 
 /// Nobody needs an allow to speak to itself; outside and the host speak anyway.
-fn meet(from: &Place, to: &Place) -> bool {
+fn meet(from: &Side, to: &Side) -> bool {
     match (from, to) {
-        (Place::Segment(_), Place::Segment(_)) => true,
-        (Place::Outside(_), Place::Host) | (Place::Host, Place::Outside(_)) => false,
+        (Side::Segment(_), Side::Segment(_)) => true,
+        (Side::Outside(_), Side::Host) | (Side::Host, Side::Outside(_)) => false,
         _ => from != to,
     }
 }
 
-fn places(endpoint: &Endpoint, bridge: &Bridge, site: &Site<'_>) -> Vec<Place> {
+fn sides(endpoint: &Endpoint, bridge: &Bridge, topology: &Topology<'_>) -> Vec<Side> {
     match endpoint {
         Endpoint::Guest(guest) => {
-            let nics = site.nics().filter(|nic| nic.guest == *guest && nic.bridge == bridge.name);
-            nics.map(|nic| Place::Nic(nic.tap.clone())).collect()
+            let nics = topology.nics().filter(|nic| nic.guest == *guest && nic.bridge == bridge.name);
+            nics.map(|nic| Side::Nic(nic.tap.clone())).collect()
         }
-        Endpoint::Segment(name) if bridge.segment.as_ref() == Some(name) => vec![Place::Segment(bridge.name.clone())],
+        Endpoint::Segment(name) if bridge.segment.as_ref() == Some(name) => vec![Side::Segment(bridge.name.clone())],
         Endpoint::Outside(name) if bridge.segment.as_ref() == Some(name) => {
-            vec![Place::Outside(bridge.outside.clone())]
+            vec![Side::Outside(bridge.outside.clone())]
         }
-        Endpoint::Host if bridge.host => vec![Place::Host],
+        Endpoint::Host if bridge.host => vec![Side::Host],
         Endpoint::Segment(_) | Endpoint::Outside(_) | Endpoint::Host => Vec::new(),
     }
 }

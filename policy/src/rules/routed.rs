@@ -1,18 +1,18 @@
 //! What the host routes: never into or out of our bridges.
 
-use super::Site;
+use super::Topology;
 use super::crossing::FILTER;
 use crate::counters::ROUTED;
 use crate::rule::*;
-use crate::table::{Family, Set, Table};
+use crate::table::{Family, HookPoint, Set, Table};
 
 /// Where br_netfilter is loaded (Docker does that), a bridged frame passes inet's forward hook too, with the bridge as both
 /// interfaces. The bridge table has decided about it. What the host routes back to the bridge that it came from looks the
 /// same, but was sent to the bridge's own MAC: the bridge table lets nothing else in to the host.
-pub(super) fn table(site: &Site<'_>) -> Table {
+pub(super) fn table(topology: &Topology<'_>) -> Table {
     let mut table = Table::new(Family::Inet);
     table.counters.insert(ROUTED.to_owned());
-    let rows = |row: fn(&crate::model::Bridge) -> Vec<String>| site.bridges().map(row);
+    let rows = |row: fn(&crate::model::Bridge) -> Vec<String>| topology.bridges().map(row);
     table.sets.insert("bridges", Set::new(&["ifname"], rows(|bridge| vec![bridge.name.to_string()])));
     let both = rows(|bridge| vec![bridge.name.to_string(), bridge.name.to_string()]);
     table.sets.insert("bridged", Set::new(&["ifname", "ifname"], both));
@@ -20,7 +20,7 @@ pub(super) fn table(site: &Site<'_>) -> Table {
     table.sets.insert("own_mac", Set::new(&["ifname", "ether_addr"], own));
     table.base(
         "forward",
-        "forward",
+        HookPoint::Forward,
         FILTER,
         vec![
             Rule::new().within(&[IIFNAME, OIFNAME], "bridged").goto("bridged"),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bulkhead_types::{IfName, Mac};
 
-use super::{Ports, Site};
+use super::{Ports, Topology};
 use crate::model::Nic;
 use crate::rule::Verdict;
 use crate::table::{Set, Table};
@@ -15,27 +15,27 @@ const NAME_MAC: &[&str] = &["ifname", "ether_addr"];
 const NAME_IPV4: &[&str] = &["ifname", "ipv4_addr"];
 const NAME_IPV6: &[&str] = &["ifname", "ipv6_addr"];
 
-pub(super) fn draw(site: &Site<'_>, speaks_host: &Ports, table: &mut Table) {
-    bridges(site, table);
-    ports(site, table);
-    pins(site, table);
-    taken(site, table);
+pub(super) fn add(topology: &Topology<'_>, speaks_host: &Ports, table: &mut Table) {
+    bridges(topology, table);
+    ports(topology, table);
+    pins(topology, table);
+    reserved(topology, table);
     let speakers = speaks_host.iter().map(|tap| row(&[tap]));
     table.sets.insert("speaks_host", Set::new(NAME, speakers));
 }
 
-fn bridges(site: &Site<'_>, table: &mut Table) {
-    let hosts = || site.bridges().filter(|bridge| bridge.host);
-    table.sets.insert("bridges", Set::new(NAME, site.bridges().map(|bridge| row(&[&bridge.name]))));
+fn bridges(topology: &Topology<'_>, table: &mut Table) {
+    let hosts = || topology.bridges().filter(|bridge| bridge.host);
+    table.sets.insert("bridges", Set::new(NAME, topology.bridges().map(|bridge| row(&[&bridge.name]))));
     table.sets.insert("host_bridges", Set::new(NAME, hosts().map(|bridge| row(&[&bridge.name]))));
     let own = hosts().map(|bridge| row(&[&bridge.name, &bridge.mac]));
     table.sets.insert("own_mac", Set::new(NAME_MAC, own));
 }
 
-fn ports(site: &Site<'_>, table: &mut Table) {
-    let zoned = || site.bridges().filter(|bridge| site.zones.contains_key(&bridge.name));
+fn ports(topology: &Topology<'_>, table: &mut Table) {
+    let zoned = || topology.bridges().filter(|bridge| topology.zones.contains_key(&bridge.name));
     let outside = || zoned().map(|bridge| row(&[&bridge.outside, &bridge.name]));
-    let nics = || site.nics().map(|nic| row(&[&nic.tap, &nic.bridge]));
+    let nics = || topology.nics().map(|nic| row(&[&nic.tap, &nic.bridge]));
     let goto = |outside_to: &str, nics_to: &str| {
         let verdict = |chain: &str| Verdict::Goto(chain.to_owned());
         let outside = outside().map(|row| (row, verdict(outside_to)));
@@ -49,12 +49,12 @@ fn ports(site: &Site<'_>, table: &mut Table) {
     let first = |rows: Vec<Vec<String>>| Set::new(NAME, rows.into_iter().map(|row| row.into_iter().take(1).collect()));
     table.sets.insert("outside", first(outside().collect()));
     table.sets.insert("nic", first(nics().collect()));
-    table.sets.insert("nic6", Set::new(NAME, site.nics6().map(|nic| row(&[&nic.tap]))));
-    table.sets.insert("dhcp", Set::new(NAME, site.nics().filter(|nic| nic.dhcp).map(|nic| row(&[&nic.tap]))));
+    table.sets.insert("nic6", Set::new(NAME, topology.nics6().map(|nic| row(&[&nic.tap]))));
+    table.sets.insert("dhcp", Set::new(NAME, topology.nics().filter(|nic| nic.dhcp).map(|nic| row(&[&nic.tap]))));
 }
 
-/// What each NIC may call itself, and what it may be asked for.
-fn pins(site: &Site<'_>, table: &mut Table) {
+/// The source addresses that each NIC may use, and the addresses that ARP and neighbour discovery may ask it for.
+fn pins(topology: &Topology<'_>, table: &mut Table) {
     let probe = Ipv4Addr::UNSPECIFIED;
     let with_probe = |nic: &Nic| {
         // Who has an IPv4 address probes for it with an empty sender (RFC 5227), and is answered with an empty target.
@@ -65,32 +65,35 @@ fn pins(site: &Site<'_>, table: &mut Table) {
     let target = |nic: &Nic| with_probe(nic).into_iter().map(|ip| row(&[&nic.tap, &ip])).collect::<Vec<_>>();
     let ipv4 = |nic: &Nic| nic.ipv4.iter().map(|ip| row(&[&nic.tap, ip])).collect::<Vec<_>>();
     let ipv6 = |nic: &Nic| addresses6(nic).iter().map(|ip| row(&[&nic.tap, ip])).collect::<Vec<_>>();
-    let asked = |nic: &Nic| {
+    let destinations = |nic: &Nic| {
         let own = addresses6(nic);
         own.iter().chain(&own.iter().map(solicited).collect::<Vec<_>>()).map(|ip| row(&[&nic.tap, ip])).collect()
     };
-    table.sets.insert("nic_mac", Set::new(NAME_MAC, site.nics().map(|nic| row(&[&nic.tap, &nic.mac]))));
-    table.sets.insert("nic_arp", Set::new(&["ifname", "ether_addr", "ipv4_addr"], site.nics().flat_map(arp)));
-    table.sets.insert("arp_target", Set::new(NAME_IPV4, site.nics().flat_map(target)));
-    table.sets.insert("nic_ipv4", Set::new(NAME_IPV4, site.nics().flat_map(ipv4)));
-    table.sets.insert("nic_ipv6", Set::new(NAME_IPV6, site.nics6().flat_map(ipv6)));
-    table.sets.insert("nd_asked", Set::new(NAME_IPV6, site.nics6().flat_map(|nic| -> Vec<_> { asked(nic) })));
+    table.sets.insert("nic_mac", Set::new(NAME_MAC, topology.nics().map(|nic| row(&[&nic.tap, &nic.mac]))));
+    table.sets.insert("nic_arp", Set::new(&["ifname", "ether_addr", "ipv4_addr"], topology.nics().flat_map(arp)));
+    table.sets.insert("arp_target", Set::new(NAME_IPV4, topology.nics().flat_map(target)));
+    table.sets.insert("nic_ipv4", Set::new(NAME_IPV4, topology.nics().flat_map(ipv4)));
+    table.sets.insert("nic_ipv6", Set::new(NAME_IPV6, topology.nics6().flat_map(ipv6)));
+    table.sets.insert(
+        "nd_destination",
+        Set::new(NAME_IPV6, topology.nics6().flat_map(|nic| -> Vec<_> { destinations(nic) })),
+    );
 }
 
-/// What nobody outside may call itself, by bridge.
-fn taken(site: &Site<'_>, table: &mut Table) {
-    let macs = site.nics().map(|nic| row(&[&nic.bridge, &nic.mac]));
-    let own = site.bridges().map(|bridge| row(&[&bridge.name, &bridge.mac]));
+/// The addresses of guests and of the bridge, by bridge: nobody outside may use one as its own.
+fn reserved(topology: &Topology<'_>, table: &mut Table) {
+    let macs = topology.nics().map(|nic| row(&[&nic.bridge, &nic.mac]));
+    let own = topology.bridges().map(|bridge| row(&[&bridge.name, &bridge.mac]));
     let ipv4 = |nic: &Nic| nic.ipv4.iter().map(|ip| row(&[&nic.bridge, ip])).collect::<Vec<_>>();
     let ipv6 = |nic: &Nic| addresses6(nic).iter().map(|ip| row(&[&nic.bridge, ip])).collect::<Vec<_>>();
-    table.sets.insert("taken_mac", Set::new(NAME_MAC, macs.chain(own)));
-    table.sets.insert("taken_ipv4", Set::new(NAME_IPV4, site.nics().flat_map(ipv4)));
-    table.sets.insert("taken_ipv6", Set::new(NAME_IPV6, site.nics6().flat_map(ipv6)));
+    table.sets.insert("reserved_mac", Set::new(NAME_MAC, macs.chain(own)));
+    table.sets.insert("reserved_ipv4", Set::new(NAME_IPV4, topology.nics().flat_map(ipv4)));
+    table.sets.insert("reserved_ipv6", Set::new(NAME_IPV6, topology.nics6().flat_map(ipv6)));
 }
 
 /// The targets that a NIC may advertise, as nft writes them in a set of raw values.
-pub(super) fn targets(name: impl Fn(&Nic) -> IfName, site: &Site<'_>) -> Vec<Vec<String>> {
-    let mut rows: Vec<Vec<String>> = site
+pub(super) fn targets(name: impl Fn(&Nic) -> IfName, topology: &Topology<'_>) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = topology
         .nics6()
         .flat_map(|nic| {
             let name = name(nic);

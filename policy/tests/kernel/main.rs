@@ -14,6 +14,7 @@ mod flows;
 mod frame;
 mod host;
 mod leak;
+mod listing;
 mod routed;
 mod spoof;
 mod steady;

@@ -242,11 +242,11 @@ fn arp_reaches_a_guest_only_for_its_own_addresses() {
         pause(50).await;
         let got: Vec<usize> = scene.guests.iter().map(|wire| wire.frames().len()).collect();
         assert_eq!(got, [0, 1, 0], "asked for guest 2");
-        let before = scene.world.counted(ELSEWHERE).await;
+        let before = scene.world.counted(FLOODED).await;
         scene.outside.send(&ask("10.0.0.66"));
         pause(50).await;
         assert_eq!(scene.arrived(), 0);
-        assert_eq!(scene.world.counted(ELSEWHERE).await - before, 3);
+        assert_eq!(scene.world.counted(FLOODED).await - before, 3);
         // A guest may probe for its address, and be answered by who has it.
         scene.guests[0].send(&ethernet(BROADCAST, mac(1), ARP, &arp(1, mac(1), "0.0.0.0", "10.0.0.1")));
         pause(50).await;

@@ -19,15 +19,8 @@ pub(crate) fn everything() -> Desired {
         udp: vec![53..=53, 1024..=2047],
         ..Traffic::default()
     };
-    let icmp = |names: &[&str]| Traffic { icmp: names.iter().map(|n| (*n).to_owned()).collect(), ..Traffic::default() };
-    let all_icmp = icmp(&[
-        "echo-request",
-        "destination-unreachable",
-        "packet-too-big",
-        "time-exceeded",
-        "parameter-problem",
-        "timestamp-request",
-    ]);
+    let icmp = |types: &[IcmpType]| Traffic { icmp: types.to_vec(), ..Traffic::default() };
+    let all_icmp = icmp(&IcmpType::ALL);
     Desired {
         bridges: vec![segment(20, true), segment(30, false)],
         nics: vec![
@@ -41,9 +34,9 @@ pub(crate) fn everything() -> Desired {
             allow(guest(1), guest(2), tcp(&[22])),
             allow(guest(2), lan(), tcp(&[25])),
             allow(lan(), guest(3), Traffic { udp: vec![514..=514], ..Traffic::default() }),
-            allow(lan(), lan(), icmp(&["echo-request"])),
+            allow(lan(), lan(), icmp(&[IcmpType::EchoRequest])),
             allow(lan(), outside(), all_icmp.clone()),
-            allow(outside(), lan(), icmp(&["echo-request"])),
+            allow(outside(), lan(), icmp(&[IcmpType::EchoRequest])),
             allow(outside(), guest(1), any()),
             allow(Endpoint::Host, guest(1), tcp(&[22])),
             allow(guest(1), Endpoint::Host, ports),
@@ -58,8 +51,14 @@ pub(crate) fn everything() -> Desired {
                 tcp(&[443]),
             ),
             narrow(guest(2), outside(), &["0.0.0.0/0"], &["2001:db8::/32", "172.16.0.0/12"], any()),
-            narrow(outside(), guest(3), &["::/0"], &[], icmp(&["echo-request", "packet-too-big"])),
-            narrow(outside(), guest(3), &["128.0.0.0/1"], &["10.0.0.3/32"], icmp(&["echo-request", "time-exceeded"])),
+            narrow(outside(), guest(3), &["::/0"], &[], icmp(&[IcmpType::EchoRequest, IcmpType::PacketTooBig])),
+            narrow(
+                outside(),
+                guest(3),
+                &["128.0.0.0/1"],
+                &["10.0.0.3/32"],
+                icmp(&[IcmpType::EchoRequest, IcmpType::TimeExceeded]),
+            ),
         ],
     }
 }

@@ -47,6 +47,11 @@ pub(crate) fn attempt(line: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Whether kernel and nft can hold tables (6.9 and 1.1): each release of the lab can or cannot.
+pub(crate) fn can_hold() -> bool {
+    attempt("nft -c add table bridge probe { flags owner,persist; }").0
+}
+
 pub(crate) fn sysctl(key: &str, value: &str) {
     let path = format!("/proc/sys/net/{key}");
     std::fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -326,5 +331,5 @@ pub(crate) fn udp_ports(ports: &[u16]) -> Traffic {
 }
 
 pub(crate) fn ping() -> Traffic {
-    Traffic { icmp: vec!["echo-request".to_owned()], ..Traffic::default() }
+    Traffic { icmp: vec![IcmpType::EchoRequest], ..Traffic::default() }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use bulkhead_policy::model::{IcmpType, UnknownIcmpType};
 use bulkhead_types::{GuestName, SegmentName};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
@@ -118,44 +119,29 @@ impl Scalar for Ports {
     }
 }
 
-/// ICMP messages that a guest may be allowed to send first. What changes routes or neighbours is not among them, and
-/// errors about an allowed flow come back without an allow.
-const TYPES: [&str; 6] = [
-    "echo-request",
-    "destination-unreachable",
-    "packet-too-big",
-    "time-exceeded",
-    "parameter-problem",
-    "timestamp-request",
-];
-
-/// One type of ICMP message, by its nftables name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IcmpType(pub(crate) String);
-
 impl Scalar for IcmpType {
     const WHAT: &'static str = "the name of an ICMP type";
     const EXAMPLE: &'static str = "\"echo-request\"";
 
     fn json() -> Schema {
-        json_schema!({ "enum": TYPES })
+        json_schema!({ "enum": Self::ALL.map(Self::name) })
     }
 
     fn text(text: &str) -> Result<Self, Refusal> {
-        if TYPES.contains(&text) {
-            return Ok(Self(text.to_owned()));
-        }
-        let help = nearest(text, TYPES).map_or_else(
-            || format!("write one of {}; replies and errors of an allowed flow need no allow", TYPES.join(", ")),
-            |name| format!("write {name:?}; possible are {}", TYPES.join(", ")),
-        );
-        Err(Refusal::because(format!("is {text:?}, which is not an ICMP type that can be allowed"), help))
+        text.parse().map_err(|error: UnknownIcmpType| {
+            let names = Self::ALL.map(Self::name);
+            let help = nearest(text, names).map_or_else(
+                || format!("write one of {}; replies and errors of an allowed flow need no allow", names.join(", ")),
+                |name| format!("write {name:?}; possible are {}", names.join(", ")),
+            );
+            Refusal::because(format!("is {text:?}, which is {error}"), help)
+        })
     }
 }
 
 /// Types of ICMP and ICMPv6 messages: `true` is a ping.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Icmp(pub(crate) Vec<String>);
+pub(crate) struct Icmp(pub(crate) Vec<IcmpType>);
 
 impl Read for Icmp {
     const WHAT: &'static str = "true or a list of ICMP types";
@@ -167,10 +153,11 @@ impl Read for Icmp {
 
     fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self> {
         match node.value {
-            DeValue::Boolean(true) => Some(Self(vec!["echo-request".to_owned()])),
+            DeValue::Boolean(true) => Some(Self(vec![IcmpType::EchoRequest])),
             DeValue::Boolean(false) => Some(Self(Vec::new())),
-            DeValue::String(_) | DeValue::Array(_) => List::<IcmpType>::read(node, problems)
-                .map(|list| Self(list.0.into_iter().map(|at| at.value.0).collect())),
+            DeValue::String(_) | DeValue::Array(_) => {
+                List::<IcmpType>::read(node, problems).map(|list| Self(list.0.into_iter().map(|at| at.value).collect()))
+            }
             _ => {
                 crate::manifest::read::wrong_kind::<Self>(node, problems);
                 None

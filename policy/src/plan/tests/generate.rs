@@ -70,8 +70,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
 
 fn traffic() -> impl Strategy<Value = Traffic> {
     let ports = || vec((1..2000_u16, 0..200_u16).prop_map(|(first, more)| first..=first + more), 0..3);
-    let kinds = ["echo-request", "packet-too-big", "time-exceeded", "timestamp-request"].map(str::to_owned).to_vec();
-    let lists = (ports(), ports(), proptest::sample::subsequence(kinds, 0..=4));
+    let lists = (ports(), ports(), proptest::sample::subsequence(IcmpType::ALL.to_vec(), 0..=6));
     prop_oneof![
         Just(Traffic { any: true, ..Traffic::default() }),
         lists.prop_map(|(tcp, udp, icmp)| Traffic { any: false, tcp, udp, icmp }),
@@ -109,12 +108,13 @@ pub(super) fn bridges() -> impl Strategy<Value = Vec<Bridge>> {
 }
 
 /// What somebody may have done to a table that nobody holds.
-fn damage(found: &mut Found, (kind, at): (u8, Index)) {
-    let chain = |found: &Found| {
+fn damage(found: &mut ObservedTable, (kind, at): (u8, Index)) {
+    let chain = |found: &ObservedTable| {
         (!found.chains.is_empty()).then(|| found.chains.keys().nth(at.index(found.chains.len())).cloned())
     };
-    let set =
-        |found: &Found| (!found.sets.is_empty()).then(|| found.sets.keys().nth(at.index(found.sets.len())).cloned());
+    let set = |found: &ObservedTable| {
+        (!found.sets.is_empty()).then(|| found.sets.keys().nth(at.index(found.sets.len())).cloned())
+    };
     let (chain, set) = (chain(found).flatten(), set(found).flatten());
     match (kind, chain, set) {
         (0, Some(chain), _) => found.chains.entry(chain).or_default().rules.clear(),
@@ -124,16 +124,19 @@ fn damage(found: &mut Found, (kind, at): (u8, Index)) {
         (2, Some(chain), _) => found.chains.entry(chain).or_default().base = Some("type filter hook input".to_owned()),
         (3, _, Some(set)) => found.sets.entry(set).or_default().elements.clear(),
         (4, _, Some(set)) => found.sets.entry(set).or_default().key = vec!["mark".to_owned()],
-        (5, _, Some(set)) => found.sets.entry(set).or_default().strange = true,
+        (5, _, Some(set)) => found.sets.entry(set).or_default().foreign_form = true,
         (6, ..) => {
-            found
-                .chains
-                .insert("theirs".to_owned(), FoundChain { base: Some("type nat".to_owned()), ..FoundChain::default() });
+            found.chains.insert(
+                "theirs".to_owned(),
+                ObservedChain { base: Some("type nat".to_owned()), ..ObservedChain::default() },
+            );
         }
         (7, ..) => {
-            found.sets.insert("theirs".to_owned(), FoundSet { verdicts: at.index(2) == 0, ..FoundSet::default() });
+            found
+                .sets
+                .insert("theirs".to_owned(), ObservedSet { verdicts: at.index(2) == 0, ..ObservedSet::default() });
         }
-        (8, ..) => found.others.push(("quota".to_owned(), "theirs".to_owned())),
+        (8, ..) => found.foreign.push(("quota".to_owned(), "theirs".to_owned())),
         (9, ..) => drop(found.counters.insert("theirs".to_owned())),
         (10, ..) => drop(found.flags.remove("owner")),
         (11, ..) => found.flags.clear(),

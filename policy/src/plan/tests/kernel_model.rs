@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use crate::model::{Found, FoundChain, FoundSet, LOCKDOWN_TABLE, Observed};
+use crate::model::{LOCKDOWN_TABLE, Observed, ObservedChain, ObservedSet, ObservedTable};
 use crate::rule::{Right, Rule, Statement, Verdict};
 use crate::step::{Change, Step};
 use crate::wire;
@@ -39,7 +39,7 @@ pub(super) fn commit(observed: &mut Observed, steps: &[Step]) -> Result<(), Stri
     Ok(())
 }
 
-fn change(found: &mut Found, step: &Step) -> Result<(), String> {
+fn change(found: &mut ObservedTable, step: &Step) -> Result<(), String> {
     let missing = |what: &str| Err(format!("no {what}"));
     match &step.change {
         Change::AddCounter { name } => drop(found.counters.insert(name.clone())),
@@ -50,7 +50,7 @@ fn change(found: &mut Found, step: &Step) -> Result<(), String> {
         }
         Change::AddSet { name, key, verdicts } => {
             let key = key.iter().map(|part| (*part).to_owned()).collect();
-            found.sets.insert(name.clone(), FoundSet { key, verdicts: *verdicts, ..FoundSet::default() });
+            found.sets.insert(name.clone(), ObservedSet { key, verdicts: *verdicts, ..ObservedSet::default() });
         }
         Change::AddElements { name, elements } => {
             let chains: BTreeSet<String> = found.chains.keys().cloned().collect();
@@ -73,9 +73,8 @@ fn change(found: &mut Found, step: &Step) -> Result<(), String> {
             }
         }
         Change::AddChain { name, hook } => {
-            let base =
-                hook.map(|hook| format!("type filter hook {} priority {}; policy accept;", hook.name, hook.priority));
-            found.chains.insert(name.clone(), FoundChain { base, rules: Vec::new() });
+            let base = hook.as_ref().map(ToString::to_string);
+            found.chains.insert(name.clone(), ObservedChain { base, rules: Vec::new() });
         }
         Change::FlushChain { name } => match found.chains.get_mut(name) {
             Some(chain) => chain.rules.clear(),
@@ -100,18 +99,18 @@ fn change(found: &mut Found, step: &Step) -> Result<(), String> {
                 return Err("the set is in use or not there".to_owned());
             }
         }
-        Change::DeleteObject { kind, name } => found.others.retain(|other| other != &(kind.clone(), name.clone())),
+        Change::DeleteObject { kind, name } => found.foreign.retain(|other| other != &(kind.clone(), name.clone())),
         Change::AddTable { .. } | Change::DeleteTable => {}
     }
     Ok(())
 }
 
-fn used(found: &Found, text: &str) -> bool {
+fn used(found: &ObservedTable, text: &str) -> bool {
     found.chains.values().flat_map(|chain| &chain.rules).any(|rule: &Json| rule.to_string().contains(text))
 }
 
 /// Everything that a rule names has to be there.
-fn refers(found: &Found, rule: &Rule) -> Result<(), String> {
+fn refers(found: &ObservedTable, rule: &Rule) -> Result<(), String> {
     let chain = |name: &str| found.chains.contains_key(name);
     let set = |name: &str| found.sets.contains_key(name);
     let good = rule.0.iter().all(|statement| match statement {

@@ -1,0 +1,60 @@
+//! What is read by other ways than a list of everything, and what is written for people, against nft's own lists.
+
+use bulkhead_policy::{counters, text};
+
+use crate::frame::*;
+use crate::steady::everything;
+use crate::world::*;
+
+#[test]
+fn the_counters_alone_are_those_that_nft_lists() {
+    within(|| async {
+        assert_eq!(counters::read().unwrap(), [], "there are no tables yet");
+        let lan = Lan::new(1, false, vec![allow(guest(1), outside(), udp_ports(&[53]))]).await;
+        let mut world = lan.world;
+        // Others of the same names, which are not ours.
+        for line in [
+            "nft add table ip bulkhead",
+            "nft add counter ip bulkhead forbidden { packets 9 bytes 900 }",
+            "nft add table bridge other",
+            "nft add counter bridge other forbidden { packets 7 bytes 700 }",
+        ] {
+            run(line);
+        }
+        let wire = lan.guests[0].wire();
+        let packet = |port| ipv4("10.0.0.1", "10.0.0.9", 17, &udp(5000, port));
+        for port in [53, 54, 54] {
+            wire.send(&ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &packet(port)));
+        }
+        pause(200).await;
+        let read = counters::read().unwrap();
+        assert_eq!(read, world.observe().await.counters);
+        let forbidden = read.iter().find(|counter| counter.name == counters::FORBIDDEN).unwrap();
+        assert!(forbidden.dropped && forbidden.packets >= 2, "{forbidden:?}");
+        let line = format!("packets {} bytes {}", forbidden.packets, forbidden.bytes);
+        let listed = run("nft list counter bridge bulkhead forbidden");
+        assert!(listed.contains(&line), "{line} in {listed}");
+    });
+}
+
+#[test]
+fn the_ruleset_as_a_text_is_loaded_by_nft_and_leaves_nothing_to_plan() {
+    within(|| async {
+        let desired = everything();
+        let path = std::env::temp_dir().join(format!("bulkhead-ruleset-{}.nft", std::process::id()));
+        std::fs::write(&path, text(&desired)).unwrap();
+        if can_hold() {
+            for family in ["bridge", "inet"] {
+                run(&format!("nft add table {family} bulkhead {{ flags owner,persist; }}"));
+            }
+        }
+        let loaded = attempt(&format!("nft -f {}", path.display()));
+        std::fs::remove_file(&path).unwrap();
+        assert!(loaded.0, "{}", loaded.1);
+        let mut world = World::open();
+        let rest: Vec<String> = world.plan(&desired).await.steps.iter().map(ToString::to_string).collect();
+        // Where tables can be held they are still to be claimed.
+        let claims = rest.iter().filter(|step| step.starts_with("add table")).count();
+        assert!(rest.len() == claims && claims == if can_hold() { 2 } else { 0 }, "{rest:#?}");
+    });
+}

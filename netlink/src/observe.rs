@@ -1,5 +1,4 @@
-//! Reading what the kernel has: four dumps, and one for each bridge of ours that a declared port
-//! stands on.
+//! Reading what the kernel has: four dumps, and the FDB of the bridges of ours that declared ports stand on.
 //!
 //! What is strange about one object, foreign or ours, is said of that object; the others are read all the same.
 
@@ -20,6 +19,10 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use crate::error::Error;
 use crate::model::{Desired, Observed, Unread};
 use crate::socket::Kernel;
+
+/// Lists of single bridges at once, at most. For each the kernel goes through all links, which for 3000 of them takes as long
+/// as 200 entries of a list of all bridges.
+const FDB_LISTS: usize = 64;
 
 impl Kernel {
     /// Reads links, addresses, routes and the FDB of declared ports. Changes nothing.
@@ -53,10 +56,10 @@ impl Kernel {
             observed.routes.extend(readable(routes, &mut observed.unread));
         }
 
-        for (bridge, ports) in declared_ports(desired, &observed) {
+        for (bridge, ports) in fdb_lists(declared_ports(desired, &observed)) {
             let mut message = NeighbourMessage::default();
             message.header.family = AddressFamily::Bridge;
-            message.attributes.push(NeighbourAttribute::Controller(bridge));
+            message.attributes.extend(bridge.map(NeighbourAttribute::Controller));
             let request = RouteNetlinkMessage::GetNeighbour(message);
             let entries = self.dump("FDB entries", request, |bytes| fdb::entry(bytes, &ports).transpose()).await?;
             observed.fdb.extend(readable(entries, &mut observed.unread));
@@ -70,9 +73,7 @@ fn readable<T>(list: Vec<Result<T, Unread>>, unread: &mut Vec<Unread>) -> Vec<T>
     list.into_iter().filter_map(|object| object.map_err(|why| unread.push(why)).ok()).collect()
 }
 
-/// The declared ports that stand on a bridge of ours, by ifindex, each with those of its bridge.
-///
-/// Other bridges are not asked: a guest or a container there may fill their tables.
+/// The declared ports that stand on a bridge of ours, by the ifindex of that.
 fn declared_ports(desired: &Desired, observed: &Observed) -> BTreeMap<u32, BTreeSet<u32>> {
     let mut bridges: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for link in desired.ports.keys().filter_map(|name| observed.link(name)) {
@@ -82,4 +83,29 @@ fn declared_ports(desired: &Desired, observed: &Observed) -> BTreeMap<u32, BTree
         }
     }
     bridges
+}
+
+/// Which lists of FDB entries are asked for, each with the ports whose entries are wanted of it: that of each bridge, so that
+/// what is learned on other people's is not read. Where there are many, one of all bridges (`None`).
+fn fdb_lists(bridges: BTreeMap<u32, BTreeSet<u32>>) -> Vec<(Option<u32>, BTreeSet<u32>)> {
+    if bridges.len() <= FDB_LISTS {
+        bridges.into_iter().map(|(bridge, ports)| (Some(bridge), ports)).collect()
+    } else {
+        vec![(None, bridges.into_values().flatten().collect())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fdb_of_each_bridge_is_listed_by_itself_unless_there_are_many() {
+        let bridges =
+            |count: usize| (1..).map(|index: u32| (index, BTreeSet::from([1000 + index]))).take(count).collect();
+        assert_eq!(fdb_lists(bridges(0)), []);
+        assert_eq!(fdb_lists(bridges(2)), [(Some(1), BTreeSet::from([1001])), (Some(2), BTreeSet::from([1002]))]);
+        let many = fdb_lists(bridges(FDB_LISTS + 1));
+        assert!(many.len() == 1 && many[0].0.is_none() && many[0].1.len() == FDB_LISTS + 1);
+    }
 }

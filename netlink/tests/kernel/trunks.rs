@@ -97,3 +97,24 @@ fn a_trunk_that_comes_under_another_name_is_looked_for_and_found_by_an_alternati
         assert!(run("ip -o link show vlan20").contains("vlan20@lan0"));
     });
 }
+
+#[test]
+fn a_trunk_that_is_a_port_of_somebody_elses_bridge_carries_its_vlans_past_it() {
+    within(|| async {
+        trunk();
+        run("ip link add br0 type bridge mcast_snooping 0");
+        run("ip link set eth0 master br0");
+        run("ip link set br0 up");
+        run("ip link add tap0 type veth peer name guest0");
+        run("ip link set guest0 up");
+        let desired = with_port(manifest([hidden(20)]), "tap0", "br20", mac(0, 1));
+        let mut world = World::open();
+        world.converge(&desired).await;
+        run("ip link set tap0 master br20 up");
+        assert_eq!(world.converge(&desired).await.notices, []);
+        let (guest, far, theirs) = (capture("guest0"), capture("far0"), capture("br0"));
+        assert!(passes(&guest, &far, 1).await);
+        assert!(theirs.frames().iter().all(|frame| frame.bytes[12..14] != [0x88, 0xb5]), "their bridge sees it");
+        assert!(run("ip -o link show eth0").contains("master br0"));
+    });
+}

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bulkhead_api::{Allow, Counter, Guest, GuestState, Limits, Nic, Owner, Segment, State, Trunk};
+use bulkhead_api::{Allow, Counter, Guest, GuestState, Limit, Nic, Owner, Segment, State, Trunk};
 use bulkhead_netlink::{LinkState, SegmentState, state};
 use bulkhead_policy as policy;
-use bulkhead_sandbox as sandbox;
-use bulkhead_types::{Cause, GuestName, IfName, Notice, Object};
+use bulkhead_sandbox::model::{Bounds, Control};
+use bulkhead_sandbox::unit;
+use bulkhead_types::{Cause, GuestName, IfName, Known, Notice, Object};
 
 use crate::guest::model as guest;
 use crate::manifest::Desired;
@@ -136,21 +137,58 @@ fn guest(desired: &Desired, host: &Host, wanted: &guest::Guest) -> Guest {
         why: if state == GuestState::Running { None } else { waits },
         vcpus: wanted.vcpus_now,
         memory: wanted.memory,
-        limits: limits(host, &wanted.name, found),
+        limits: limits(desired, host, &wanted.name, matches!(state, GuestState::Running | GuestState::Paused)),
         accelerated: running.map(|running| running.kind == "kvm"),
         nics: nics(desired, &wanted.name),
     }
 }
 
-/// What bounds the guest: along the path of its process while it runs, of its slice while it does not.
-fn limits(host: &Host, name: &GuestName, found: Option<&guest::DomainFound>) -> Limits {
-    let running = found.filter(|found| found.state != guest::State::ShutOff);
-    let pid = running.and_then(|found| sandbox::path::qemu_pid(&found.uuid).ok().flatten());
-    let limits = pid.and_then(|pid| sandbox::path::effective(pid).ok()).or_else(|| {
-        let group = host.limits.observed.as_ref()?.slices.get(name)?.cgroup.as_ref()?;
-        Some(group.limits.tighter(group.above))
-    });
-    limits.map(|limits| Limits { memory: limits.memory, cpu: limits.cpu, pids: limits.pids }).unwrap_or_default()
+/// What bounds a guest by each control, whose limit it is, and whether it is less than the manifest says.
+fn limits(desired: &Desired, host: &Host, name: &GuestName, runs: bool) -> Vec<Limit> {
+    let declared = desired.sandbox.guests.get(name).copied().unwrap_or_default().held();
+    let bounds = bounds(host, name, runs);
+    let limit = |control: Control| {
+        let declared = declared[control];
+        let mut told = Limit {
+            control: control.name().to_owned(),
+            declared: declared.at(),
+            at: None,
+            tighter: false,
+            group: None,
+            unknown: None,
+            text: "unknown".to_owned(),
+        };
+        match bounds.as_ref().map(|bounds| &bounds[control]) {
+            Known::Known(Known::Known(bound)) => {
+                told.at = bound.limit.at();
+                told.tighter = bound.limit < declared && declared.at().is_some();
+                told.group = told.at.map(|_| bound.group.clone());
+                told.text = told.at.map_or_else(|| "no limit".to_owned(), |number| control.text(number));
+            }
+            Known::Known(Known::Unknown(why)) => told.unknown = Some(why.clone()),
+            Known::Unknown(why) => told.unknown = Some(why),
+        }
+        told
+    };
+    Control::ALL.map(limit).into()
+}
+
+/// What the last look at the guest's slice found. Of a guest that runs elsewhere the slice says nothing.
+fn bounds<'a>(host: &'a Host, name: &GuestName, runs: bool) -> Known<&'a Bounds> {
+    let slice = unit::slice(name);
+    let observed = match (&host.limits.observed, &host.limits.unread) {
+        (_, Some(why)) => return Known::Unknown(why.clone()),
+        (None, None) => return Known::Unknown(format!("{slice} was not looked at yet")),
+        (Some(observed), None) => observed,
+    };
+    match observed.slices.get(name).map(|slice| &slice.cgroup) {
+        Some(Known::Unknown(why)) => Known::Unknown(why.clone()),
+        None | Some(Known::Known(None)) => Known::Unknown(format!("{slice} is not there")),
+        Some(Known::Known(Some(group))) if runs && !group.populated => {
+            Known::Unknown(format!("its QEMU was not in {slice} at the last look"))
+        }
+        Some(Known::Known(Some(group))) => Known::Known(&group.bounds),
+    }
 }
 
 fn nics(desired: &Desired, guest: &GuestName) -> Vec<Nic> {
@@ -191,4 +229,58 @@ pub(crate) fn notices(desired: &Desired, host: &Host) -> Vec<Notice> {
         notices.extend(unread(guests(), why));
     }
     notices
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkhead_sandbox::model::{Bound, Cgroup, Limits, Observed, Slice};
+    use bulkhead_types::Limit as At;
+
+    use super::*;
+    use crate::room::Settled;
+
+    fn web() -> GuestName {
+        "web".parse().unwrap()
+    }
+
+    /// A host that saw this of web's slice, of which the manifest wants 64 tasks.
+    fn told(cgroup: Known<Option<Cgroup>>, runs: bool) -> Limit {
+        let mut desired = Desired::default();
+        desired.sandbox.guests.insert(web(), Limits::default().with(Control::Pids, At::At(64)));
+        let slice = Slice { cgroup, ..Slice::default() };
+        let observed = Observed { slices: BTreeMap::from([(web(), slice)]), ..Observed::default() };
+        let limits = Settled { observed: Some(observed), ..Settled::untried() };
+        let host = Host { limits, ..Host::unknown() };
+        super::limits(&desired, &host, &web(), runs).into_iter().find(|limit| limit.control == "pids").unwrap()
+    }
+
+    fn group(pids: Known<Bound>, populated: bool) -> Known<Option<Cgroup>> {
+        let unlimited = |_| Known::Known(Bound { limit: At::Max, group: "/".to_owned() });
+        let bounds = Bounds::from_fn(unlimited).with(Control::Pids, pids);
+        Known::Known(Some(Cgroup { path: "/web".to_owned(), limits: Limits::default(), bounds, populated }))
+    }
+
+    #[test]
+    fn a_limit_that_is_tighter_than_the_manifest_s_is_told_with_its_group() {
+        let bound = |at, group: &str| Known::Known(Bound { limit: At::At(at), group: group.to_owned() });
+        let own = told(group(bound(64, "/web"), true), true);
+        assert_eq!((own.declared, own.at, own.tighter, own.text.as_str()), (Some(64), Some(64), false, "64 tasks"));
+        let less = told(group(bound(32, "/web/libvirt"), true), true);
+        assert_eq!((less.at, less.tighter, less.group.as_deref()), (Some(32), true, Some("/web/libvirt")));
+    }
+
+    #[test]
+    fn what_was_not_read_is_unknown_and_never_no_limit() {
+        let bound = || Known::Known(Bound { limit: At::At(64), group: "/web".to_owned() });
+        for (limit, why) in [
+            (told(Known::Unknown("denied".to_owned()), true), "denied"),
+            (told(Known::Known(None), false), "machine-bulkhead-web.slice is not there"),
+            (told(group(Known::Unknown("pids.max is no limit".to_owned()), true), true), "pids.max is no limit"),
+            // A QEMU that was started before it was ours runs where nobody looks.
+            (told(group(bound(), false), true), "its QEMU was not in machine-bulkhead-web.slice at the last look"),
+        ] {
+            assert_eq!((limit.at, limit.unknown.as_deref(), limit.text.as_str()), (None, Some(why), "unknown"));
+        }
+        assert_eq!(told(group(bound(), false), false).at, Some(64), "the slice of a guest that does not run");
+    }
 }

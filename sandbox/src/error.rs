@@ -51,15 +51,21 @@ pub enum Error {
     /// The controllers are on cgroup v1, where a slice bounds nothing of this.
     #[error("/sys/fs/cgroup is not the unified hierarchy: boot without systemd.unified_cgroup_hierarchy=0")]
     NotUnified,
-    /// A limit in cgroupfs could not be read.
-    #[error("read {file} of the cgroup {}", group.display())]
+    /// A limit in cgroupfs is something else than the kernel's documentation says.
+    #[error("{} is no limit: {text:?}", path.display())]
     Limit {
-        /// The file, such as `memory.max`.
-        file: &'static str,
-        /// The group's directory.
+        /// The file, such as `memory.max` of a group.
+        path: PathBuf,
+        /// What it says.
+        text: String,
+    },
+    /// More groups than the machines of one guest have.
+    #[error("{} has more than {most} groups with processes, and one guest's machine has one", group.display())]
+    Crowded {
+        /// The slice's directory.
         group: PathBuf,
-        /// Why not.
-        source: cgroups_rs::error::Error,
+        /// How many are read.
+        most: usize,
     },
     /// A file of the kernel could not be read.
     #[error("read {}", path.display())]
@@ -107,4 +113,25 @@ pub enum Error {
         /// What it should have.
         required: u64,
     },
+}
+
+impl Error {
+    /// Whether it is about the way to systemd, so that every other question would end like this one.
+    pub(crate) fn is_of_the_bus(&self) -> bool {
+        use zbus::fdo::Error as Fdo;
+        match self {
+            Self::Bus(_) | Self::Call { source: zbus::Error::InputOutput(_), .. } => true,
+            Self::Call { source: zbus::Error::FDO(error), .. } => matches!(
+                **error,
+                Fdo::NoReply(_)
+                    | Fdo::Timeout(_)
+                    | Fdo::TimedOut(_)
+                    | Fdo::Disconnected(_)
+                    | Fdo::NoServer(_)
+                    | Fdo::ServiceUnknown(_)
+                    | Fdo::NameHasNoOwner(_)
+            ),
+            _ => false,
+        }
+    }
 }

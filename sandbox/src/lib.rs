@@ -3,10 +3,10 @@
 mod apply;
 pub mod capabilities;
 mod cgroup;
+mod control;
 pub mod error;
 pub mod model;
 mod observe;
-pub mod path;
 pub mod plan;
 mod systemd;
 pub mod unit;

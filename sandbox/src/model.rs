@@ -1,10 +1,11 @@
 //! What the manifest wants of guests' slices, what systemd and the kernel have, and which of it is ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_types::GuestName;
+use bulkhead_types::{GuestName, Known, Limit};
 use serde::Serialize;
 
+pub use crate::control::{Control, PerControl};
 pub use crate::unit::guest_of_slice;
 
 /// Everything the manifest wants of guests' slices: one each.
@@ -14,115 +15,73 @@ pub struct Desired {
     pub guests: BTreeMap<GuestName, Limits>,
 }
 
-/// The limits of one guest's slice. `None` is the kernel's `max`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Limits {
-    /// `memory.max` in bytes: guest RAM and QEMU's own together.
-    pub memory: Option<u64>,
-    /// `cpu.max` as microseconds of CPU time a second: 1 500 000 is one and a half CPUs.
-    pub cpu: Option<u64>,
-    /// `pids.max`: processes and threads.
-    pub pids: Option<u64>,
-}
+/// The limits of one group, or of what is wanted of one.
+pub type Limits = PerControl<Limit>;
 
 impl Limits {
-    /// The bytes that `memory.max` is a multiple of: the largest page size of Linux, below which the kernel rounds down.
-    pub const MEMORY_GRAIN: u64 = 64 * 1024;
-    /// The microseconds that [`Limits::cpu`] is a multiple of: systemd keeps `CPUQuota=` in whole percents of a CPU across a
-    /// daemon-reload (`bus_cgroup_set_property` of its dbus-cgroup.c), and takes less than one as none at all.
-    pub const CPU_GRAIN: u64 = 10_000;
-
-    /// These limits as the kernel and systemd can hold them: rounded down to a grain, never to nothing.
+    /// These limits as the kernel and systemd can hold them.
     #[must_use]
     pub fn held(self) -> Self {
-        let floor = |grain: u64| move |value: u64| (value - value % grain).max(grain);
-        Self {
-            memory: self.memory.map(floor(Self::MEMORY_GRAIN)),
-            cpu: self.cpu.map(floor(Self::CPU_GRAIN)),
-            pids: self.pids.map(floor(1)),
-        }
+        Self::from_fn(|control| control.held(self[control]))
     }
 
     /// What the kernel shows of these limits when it lacks some controllers.
     #[must_use]
-    pub fn without(self, missing: Missing) -> Self {
-        Self {
-            memory: self.memory.filter(|_| !missing.memory),
-            cpu: self.cpu.filter(|_| !missing.cpu),
-            pids: self.pids.filter(|_| !missing.pids),
-        }
-    }
-
-    /// The tighter of two limits, each for itself: what holds for a process below both.
-    #[must_use]
-    pub fn tighter(self, other: Self) -> Self {
-        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
-        Self {
-            memory: least(self.memory, other.memory),
-            cpu: least(self.cpu, other.cpu),
-            pids: least(self.pids, other.pids),
-        }
+    pub fn without(self, missing: &BTreeSet<Control>) -> Self {
+        Self::from_fn(|control| if missing.contains(&control) { Limit::Max } else { self[control] })
     }
 }
 
 /// What there is of ours: every slice and keeper whose name is one of a guest's; and what the kernel cannot enforce.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// Each by its guest.
     pub slices: BTreeMap<GuestName, Slice>,
-    /// The controllers that this kernel lacks or was booted without.
-    pub missing: Missing,
-}
-
-/// Controllers that are not in the root's `cgroup.controllers`: their limits are written down and hold nobody.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Missing {
-    /// `memory` is missing.
-    pub memory: bool,
-    /// `cpu` is missing.
-    pub cpu: bool,
-    /// `pids` is missing.
-    pub pids: bool,
+    /// Controls whose controller this kernel lacks or was booted without (the root's `cgroup.controllers`): their limits are
+    /// written down and hold nobody.
+    pub missing: BTreeSet<Control>,
 }
 
 /// One guest's slice, as systemd and the kernel have it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slice {
     /// Whether its `bulkhead-slice@.service` is active, so that it stays while nothing runs in it.
     pub kept: bool,
     /// The limits that systemd has for the unit and will write again.
-    pub properties: Limits,
-    /// Its cgroup; `None` while the slice is not active.
-    pub cgroup: Option<Cgroup>,
+    pub properties: Known<Limits>,
+    /// Its cgroup; none while the slice is not active.
+    pub cgroup: Known<Option<Cgroup>>,
+}
+
+impl Slice {
+    /// Whether a process is in it or below it.
+    #[must_use]
+    pub fn populated(&self) -> Known<bool> {
+        self.cgroup.as_ref().map(|group| group.as_ref().is_some_and(|group| group.populated))
+    }
 }
 
 /// A slice's cgroup, as cgroupfs has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
+    /// From the root of cgroupfs, with a leading `/`.
+    pub path: String,
     /// Its own limits.
     pub limits: Limits,
-    /// The tightest limits of the groups above it, which bound it too.
-    pub above: Limits,
+    /// What bounds the guest: the tightest limits from the root to the group that libvirt has below the slice.
+    pub bounds: Bounds,
     /// Whether a process is in it or below it.
     pub populated: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What bounds a guest by each control. It is never looser than the slice's own limit, and may be tighter.
+pub type Bounds = PerControl<Known<Bound>>;
 
-    #[test]
-    fn limits_are_rounded_down_to_what_can_be_held_and_never_to_nothing() {
-        let odd = Limits { memory: Some(805_306_369), cpu: Some(1_259_999), pids: Some(0) };
-        assert_eq!(odd.held(), Limits { memory: Some(805_306_368), cpu: Some(1_250_000), pids: Some(1) });
-        assert_eq!(Limits { memory: Some(1), cpu: Some(1), pids: None }.held().cpu, Some(10_000));
-        assert_eq!(Limits::default().held(), Limits::default());
-    }
-
-    #[test]
-    fn the_tighter_limit_holds_each_for_itself() {
-        let (a, b) =
-            (Limits { memory: Some(1), cpu: None, pids: Some(9) }, Limits { memory: Some(2), cpu: None, pids: None });
-        assert_eq!(a.tighter(b), a);
-    }
+/// The tightest limit along a path of cgroups, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// How much.
+    pub limit: Limit,
+    /// The group that has it, from the root of cgroupfs. Of equal ones the slice's own goes first.
+    pub group: String,
 }

@@ -1,12 +1,13 @@
 //! From what is wanted and what is there to the calls that make the one the other. Pure: no I/O, no clock.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use bulkhead_types::{Cause, GuestName, Notice, Object};
+use bulkhead_types::{Cause, GuestName, Known, Limit, Notice, Object};
 use serde::Serialize;
 
-use crate::model::{Cgroup, Desired, Limits, Missing, Observed, Slice};
-use crate::systemd::properties;
+use crate::cgroup;
+use crate::model::{Cgroup, Control, Desired, Limits, Observed, Slice};
 use crate::unit;
 
 /// One call to systemd.
@@ -44,21 +45,11 @@ impl fmt::Display for Step {
         match self {
             Self::SetLimits { guest, limits } => {
                 write!(f, "systemctl set-property --runtime {}", unit::slice(guest))?;
-                properties(*limits).into_iter().try_for_each(|property| write_property(f, property))
+                limits.iter().try_for_each(|(control, limit)| write!(f, " {}", control.assignment(*limit)))
             }
             Self::StartSlice { guest } => write!(f, "systemctl start {}", unit::keeper(guest)),
             Self::StopSlice { guest } => write!(f, "systemctl stop {}", unit::keeper(guest)),
         }
-    }
-}
-
-fn write_property(f: &mut fmt::Formatter<'_>, (name, value): (&str, Option<u64>)) -> fmt::Result {
-    match (name, value) {
-        // What systemctl calls it, in the percents of a CPU that it takes.
-        ("CPUQuotaPerSecUSec", Some(value)) => write!(f, " CPUQuota={}%", value / Limits::CPU_GRAIN),
-        ("CPUQuotaPerSecUSec", None) => f.write_str(" CPUQuota="),
-        (_, Some(value)) => write!(f, " {name}={value}"),
-        (_, None) => write!(f, " {name}=infinity"),
     }
 }
 
@@ -78,36 +69,50 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     plan
 }
 
-/// Limits before the start: nothing ever runs in a slice without them.
+/// Limits before the start: nothing ever runs in a slice without them. What is not known is set again: it is not as wanted until it
+/// was seen so, and whoever asks whether the limits hold finds a step that is left.
 fn wanted(plan: &mut Plan, guest: &GuestName, limits: Limits, observed: &Observed) {
-    let slice = observed.slices.get(guest);
-    let group = slice.and_then(|slice| slice.cgroup.as_ref());
-    let shown = limits.without(observed.missing);
-    let held = slice.is_some_and(|slice| slice.properties == limits) && group.is_none_or(|g| g.limits == shown);
+    let none = Slice::default();
+    let there = observed.slices.get(guest);
+    let slice = there.unwrap_or(&none);
+    let shown = limits.without(&observed.missing);
+    let held = there.is_some()
+        && slice.properties == Known::Known(limits)
+        && slice.cgroup.known().is_some_and(|group| group.as_ref().is_none_or(|group| group.limits == shown));
     if !held {
         plan.steps.push(Step::SetLimits { guest: guest.clone(), limits });
     }
     // A keeper whose group somebody removed: starting it again does nothing, stopping it first does.
-    let kept = slice.is_some_and(|slice| slice.kept);
-    if kept && group.is_none() {
+    let gone = slice.cgroup == Known::Known(None);
+    if slice.kept && gone {
         plan.steps.push(Step::StopSlice { guest: guest.clone() });
     }
-    if !kept || group.is_none() {
+    if !slice.kept || gone {
         plan.steps.push(Step::StartSlice { guest: guest.clone() });
     }
-    plan.notices.extend(group.and_then(|group| bounded_from_above(guest, shown, group)));
-    plan.notices.extend(not_enforced(guest, limits, observed.missing));
+    if let Some(why) = unknown(slice) {
+        plan.notice(Object::Guest(guest.clone()), Cause::Pending, format!("its limits are not known: {why}"));
+    }
+    if let Known::Known(Some(group)) = &slice.cgroup {
+        for control in Control::ALL {
+            plan.notices.extend(tighter(guest, control, shown[control], group));
+        }
+    }
+    plan.notices.extend(not_enforced(guest, limits, &observed.missing));
 }
 
-fn not_enforced(guest: &GuestName, limits: Limits, missing: Missing) -> Option<Notice> {
-    let names: Vec<&str> = [
-        ("memory", limits.memory.is_some() && missing.memory),
-        ("cpu", limits.cpu.is_some() && missing.cpu),
-        ("pids", limits.pids.is_some() && missing.pids),
-    ]
-    .into_iter()
-    .filter_map(|(name, missing)| missing.then_some(name))
-    .collect();
+fn unknown(slice: &Slice) -> Option<&str> {
+    let group = match &slice.cgroup {
+        Known::Unknown(why) => return Some(why),
+        Known::Known(group) => group.as_ref(),
+    };
+    let bounds = group.into_iter().flat_map(|group| group.bounds.iter()).find_map(|(_, bound)| bound.why());
+    slice.properties.why().or(bounds)
+}
+
+fn not_enforced(guest: &GuestName, limits: Limits, missing: &BTreeSet<Control>) -> Option<Notice> {
+    let limited = limits.iter().filter(|(_, limit)| **limit != Limit::Max);
+    let names: Vec<&str> = limited.filter(|(c, _)| missing.contains(c)).map(|(control, _)| control.name()).collect();
     let text = format!(
         "nothing holds the {} limit of {}: this kernel was built or booted without that cgroup controller \
          (/sys/fs/cgroup/cgroup.controllers; cgroup_enable={} on its command line may bring it back)",
@@ -118,37 +123,36 @@ fn not_enforced(guest: &GuestName, limits: Limits, missing: Missing) -> Option<N
     (!names.is_empty()).then(|| Notice { object: Object::Guest(guest.clone()), cause: Cause::Unsupported, text })
 }
 
-fn bounded_from_above(guest: &GuestName, limits: Limits, group: &Cgroup) -> Option<Notice> {
-    // A limit that the manifest leaves open is no promise that none above it holds.
-    let less = |want: Option<u64>, above: Option<u64>| want.zip(above).is_some_and(|(want, above)| above < want);
-    let names: Vec<&str> = [
-        ("memory", less(limits.memory, group.above.memory)),
-        ("cpu", less(limits.cpu, group.above.cpu)),
-        ("pids", less(limits.pids, group.above.pids)),
-    ]
-    .into_iter()
-    .filter_map(|(name, less)| less.then_some(name))
-    .collect();
+/// A limit that the manifest leaves open is no promise that none holds elsewhere on the path.
+fn tighter(guest: &GuestName, control: Control, wanted: Limit, group: &Cgroup) -> Option<Notice> {
+    let bound = group.bounds[control].known().filter(|bound| bound.group != group.path)?;
+    let (Limit::At(wanted), Limit::At(at)) = (wanted, bound.limit) else { return None };
     let text = format!(
-        "{} has less {} than the manifest says, because machine.slice or machine-bulkhead.slice has a tighter limit: raise \
-         it there (systemctl set-property), or lower the guest's",
-        unit::slice(guest),
-        names.join(" and ")
+        "the {} limit is {} and not the manifest's {}, because {} has a tighter one: lift it there{}, or lower the guest's",
+        control.name(),
+        control.text(at),
+        control.text(wanted),
+        bound.group,
+        lift(guest, control, &bound.group).map(|words| format!(" (`{words}`)")).unwrap_or_default(),
     );
-    (!names.is_empty()).then(|| Notice { object: Object::Guest(guest.clone()), cause: Cause::Held, text })
+    (at < wanted).then(|| Notice { object: Object::Guest(guest.clone()), cause: Cause::Held, text })
+}
+
+/// What a person can do about a limit of a group that is not ours.
+fn lift(guest: &GuestName, control: Control, group: &str) -> Option<String> {
+    match group.rsplit('/').next()? {
+        cgroup::LIBVIRT => control.lift(guest),
+        unit => Some(format!("systemctl set-property --runtime '{unit}' {}", control.assignment(Limit::Max))),
+    }
 }
 
 fn left(plan: &mut Plan, guest: &GuestName, slice: &Slice) {
-    if slice.cgroup.as_ref().is_some_and(|group| group.populated) {
-        plan.notices.push(Notice {
-            object: Object::Guest(guest.clone()),
-            cause: Cause::Held,
-            text: format!(
-                "{} is not in the manifest and is kept, because processes run in it: it goes when they end",
-                unit::slice(guest)
-            ),
-        });
-    } else if slice.kept {
-        plan.steps.push(Step::StopSlice { guest: guest.clone() });
-    }
+    let why = match slice.populated() {
+        Known::Known(false) if slice.kept => return plan.steps.push(Step::StopSlice { guest: guest.clone() }),
+        Known::Known(false) => return,
+        Known::Known(true) => "processes run in it: it goes when they end".to_owned(),
+        Known::Unknown(why) => format!("whether processes run in it is not known: {why}"),
+    };
+    let text = format!("{} is not in the manifest and is kept, because {why}", unit::slice(guest));
+    plan.notice(Object::Guest(guest.clone()), Cause::Held, text);
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bulkhead_types::Known;
 use futures_util::StreamExt;
 use serde::Serialize;
 use zbus::fdo;
@@ -10,7 +11,7 @@ use zbus::message::{Message, Type};
 use zbus::{Connection, DynamicType, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::error::Error;
-use crate::model::Limits;
+use crate::model::{Control, Limits};
 
 pub(crate) const SERVICE: &str = "org.freedesktop.systemd1";
 pub(crate) const OBJECT: &str = "/org/freedesktop/systemd1";
@@ -22,8 +23,6 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 /// A keeper runs `/bin/true`: its job is longer only where systemd itself is stuck.
 const JOB_TIMEOUT: Duration = Duration::from_secs(25);
-/// "infinity" on the bus.
-const INFINITY: u64 = u64::MAX;
 
 /// systemd, over one connection that is made when it is first needed, and again when the bus has gone.
 ///
@@ -43,9 +42,9 @@ pub(crate) struct Listed {
 
 /// What systemd has for a slice.
 pub(crate) struct Properties {
-    pub(crate) limits: Limits,
-    /// From the root of cgroupfs; `None` while the slice is not active.
-    pub(crate) group: Option<String>,
+    pub(crate) limits: Known<Limits>,
+    /// From the root of cgroupfs; none while the slice is not active.
+    pub(crate) group: Known<Option<String>>,
 }
 
 /// A row of `ListUnitsByPatterns`: name, description, load state, active state, sub state, followed unit, object path, job.
@@ -84,22 +83,23 @@ impl Systemd {
         };
         let all: HashMap<String, OwnedVariant> =
             reply.body().deserialize().map_err(|source| refused(CALL, &slice.name, source))?;
-        let number = |property: &'static str| {
-            let value = all.get(property).and_then(|value| u64::try_from(value).ok());
-            value
-                .map(|value| Some(value).filter(|value| *value != INFINITY))
-                .ok_or_else(|| refused(CALL, &slice.name, zbus::Error::MissingParameter(property)))
+        let limit = |control: Control| {
+            let property = control.property();
+            let value = all.get(property).and_then(|value| control.parse_bus(value));
+            value.ok_or_else(|| refused(CALL, &slice.name, zbus::Error::MissingParameter(property)))
         };
-        let limits =
-            Limits { memory: number("MemoryMax")?, cpu: number("CPUQuotaPerSecUSec")?, pids: number("TasksMax")? };
-        let group = all.get("ControlGroup").and_then(|value| <&str>::try_from(&**value).ok()).unwrap_or_default();
-        Ok(Some(Properties { limits, group: Some(group.to_owned()).filter(|group| !group.is_empty()) }))
+        let group = all.get("ControlGroup").and_then(|value| <&str>::try_from(&**value).ok());
+        let group = group.ok_or_else(|| refused(CALL, &slice.name, zbus::Error::MissingParameter("ControlGroup")));
+        Ok(Some(Properties {
+            limits: Limits::try_from_fn(limit).into(),
+            group: Known::from(group).map(|group| Some(group.to_owned()).filter(|group| !group.is_empty())),
+        }))
     }
 
     /// Sets the limits of a slice, active or not, until the next boot.
     pub(crate) async fn set_limits(&mut self, slice: &str, limits: Limits) -> Result<(), Error> {
         let properties: Vec<(&str, Variant<'_>)> =
-            properties(limits).into_iter().map(|(name, value)| (name, value.unwrap_or(INFINITY).into())).collect();
+            limits.iter().map(|(control, limit)| (control.property(), control.to_bus(*limit))).collect();
         // Runtime: a guest that leaves the manifest while the machine is off leaves no limits behind.
         let runtime = true;
         self.call(OBJECT, MANAGER, "SetUnitProperties", slice, &(slice, runtime, properties)).await.map(|_| ())
@@ -179,11 +179,6 @@ impl Systemd {
 /// A connection to the system bus whose calls end.
 pub(crate) async fn connect() -> Result<Connection, Error> {
     zbus::connection::Builder::system().method_timeout(CALL_TIMEOUT).build().await.map_err(Error::Bus)
-}
-
-/// The names of the limits among a slice's properties (systemd.resource-control(5)).
-pub(crate) fn properties(limits: Limits) -> [(&'static str, Option<u64>); 3] {
-    [("MemoryMax", limits.memory), ("CPUQuotaPerSecUSec", limits.cpu), ("TasksMax", limits.pids)]
 }
 
 fn refused(call: &'static str, unit: &str, source: zbus::Error) -> Error {

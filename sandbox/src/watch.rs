@@ -14,6 +14,8 @@ use crate::unit::{guest_of_keeper, guest_of_slice};
 const RECONNECT: Duration = Duration::from_secs(1);
 /// Object paths of our slices, escaped as sd_bus_path_encode(3) does.
 const SLICE_OBJECTS: &str = "/org/freedesktop/systemd1/unit/machine_2dbulkhead_2d";
+/// What systemd-machined makes of a machine's name, such as `machine-qemu\x2d1\x2dweb.scope`.
+const MACHINE: (&str, &str) = ("machine-", ".scope");
 
 /// systemd's signals about our slices, over a connection of its own.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ struct Signals {
     reloads: MessageStream,
     /// Changed properties of slices, such as the active state.
     slices: MessageStream,
+    /// Jobs that have ended, such as the start of a machine in a slice of ours.
+    jobs: MessageStream,
 }
 
 impl Watch {
@@ -41,7 +45,7 @@ impl Watch {
         Ok(Self { signals: Some(Signals::open().await?) })
     }
 
-    /// Resolves when a slice or keeper of ours may have changed; many changes are one wake. Losing the bus is a wake too, after
+    /// Resolves when a slice or keeper of ours, or a machine in one, may have changed; many changes are one wake. Losing the bus is a wake too, after
     /// it is back.
     ///
     /// systemd sends no signal when somebody sets a property of a slice: that is found by the timer.
@@ -81,6 +85,7 @@ impl Signals {
             units: stream(manager("UnitRemoved")).await?,
             reloads: stream(manager("Reloading")).await?,
             slices: stream(changed()).await?,
+            jobs: stream(manager("JobRemoved")).await?,
             connection,
         };
         // Without a subscriber systemd sends none of them.
@@ -96,6 +101,7 @@ impl Signals {
                 signal = self.units.next() => signal,
                 signal = self.reloads.next() => signal,
                 signal = self.slices.next() => signal,
+                signal = self.jobs.next() => signal,
             };
             match signal {
                 Some(Ok(signal)) if ours(&signal) => return true,
@@ -107,7 +113,7 @@ impl Signals {
 
     /// Takes what has come meanwhile: the reconcile that follows sees it all.
     fn drain(&mut self) {
-        for stream in [&mut self.units, &mut self.reloads, &mut self.slices] {
+        for stream in [&mut self.units, &mut self.reloads, &mut self.slices, &mut self.jobs] {
             while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
         }
     }
@@ -119,6 +125,11 @@ fn ours(signal: &Message) -> bool {
         Some("UnitRemoved") => {
             let unit = signal.body().deserialize::<(String, zbus::OwnedObjectPath)>();
             unit.is_ok_and(|(unit, _)| guest_of_slice(&unit).is_some() || guest_of_keeper(&unit).is_some())
+        }
+        Some("JobRemoved") => {
+            let job = signal.body().deserialize::<(u32, zbus::OwnedObjectPath, String, String)>();
+            // What it is in, the signal does not say; a scope of libvirt's ends in one of ours or in somebody else's slice.
+            job.is_ok_and(|(_, _, unit, _)| unit.starts_with(MACHINE.0) && unit.ends_with(MACHINE.1))
         }
         Some("PropertiesChanged") => header.path().is_some_and(|path| path.as_str().starts_with(SLICE_OBJECTS)),
         // Reloading says `true` when it begins and `false` when it has ended.

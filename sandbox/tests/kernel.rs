@@ -11,14 +11,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use bulkhead_sandbox::model::{Desired, Limits, Observed};
+use bulkhead_sandbox::model::{Bound, Cgroup, Control, Desired, Limits, Observed};
 use bulkhead_sandbox::plan::{Plan, plan};
 use bulkhead_sandbox::watch::Watch;
-use bulkhead_sandbox::{Systemd, capabilities, path, unit};
-use bulkhead_types::{Cause, GuestName, Outcome};
+use bulkhead_sandbox::{Systemd, capabilities, unit};
+use bulkhead_types::{Cause, GuestName, Known, Limit, Outcome};
 use tokio::sync::{Mutex, MutexGuard};
 
-const LIMITS: Limits = Limits { memory: Some(64 << 20), cpu: Some(500_000), pids: Some(32) };
+fn limits() -> Limits {
+    Limits::from_fn(|control| match control {
+        Control::Memory => Limit::At(64 << 20),
+        Control::Cpu => Limit::At(500_000),
+        Control::Pids => Limit::At(32),
+    })
+}
 
 /// One test at a time, without the daemon: what of it ran goes on afterwards.
 struct Alone {
@@ -72,7 +78,8 @@ fn guest(name: &str) -> GuestName {
 /// What there is already, as it is, and one guest more or with other limits: nobody else's slice is in the plan.
 fn desired(observed: &Observed, guest: &GuestName, limits: Limits) -> Desired {
     let there = observed.slices.iter().filter(|(_, slice)| slice.kept);
-    let mut guests: BTreeMap<_, _> = there.map(|(guest, slice)| (guest.clone(), slice.properties)).collect();
+    let mut guests: BTreeMap<_, _> =
+        there.map(|(guest, slice)| (guest.clone(), *slice.properties.known().unwrap())).collect();
     guests.insert(guest.clone(), limits);
     Desired { guests }
 }
@@ -89,7 +96,7 @@ async fn converge(systemd: &mut Systemd, desired: &Desired) -> Plan {
 
 /// Makes the guest's slice, and returns what was desired for it.
 async fn with_slice(systemd: &mut Systemd, guest: &GuestName) -> Desired {
-    let desired = desired(&systemd.observe().await.unwrap(), guest, LIMITS);
+    let desired = desired(&systemd.observe().await.unwrap(), guest, limits());
     converge(systemd, &desired).await;
     desired
 }
@@ -107,10 +114,20 @@ fn file(guest: &GuestName, name: &str) -> String {
     fs::read_to_string(group(guest).join(name)).unwrap().trim().to_owned()
 }
 
+/// The guest's group, as the room sees it.
+async fn seen(systemd: &mut Systemd, guest: &GuestName) -> Cgroup {
+    systemd.observe().await.unwrap().slices[guest].cgroup.known().unwrap().clone().unwrap()
+}
+
+/// What bounds the guest, whoever set it.
+async fn bounds(systemd: &mut Systemd, guest: &GuestName) -> Limits {
+    let group = seen(systemd, guest).await;
+    Limits::from_fn(|control| group.bounds[control].known().unwrap().limit)
+}
+
 /// Something that runs in a guest's slice as libvirt's QEMU does: in a scope of its own, below which somebody else writes.
 struct Inmate {
     scope: String,
-    pid: u32,
 }
 
 impl Inmate {
@@ -123,8 +140,7 @@ impl Inmate {
         let fits = must("systemctl", &["--version"]).split_whitespace().nth(1).unwrap().parse::<u32>().unwrap() >= 254;
         let delegate = if fits { &delegate[..] } else { &delegate[..1] };
         must("systemd-run", &[&[unit.as_str(), slice.as_str()], delegate, &["sleep", "1000"]].concat());
-        let pid = must("systemctl", &["show", "--value", "--property=MainPID", &service]).parse().unwrap();
-        Self { scope: service, pid }
+        Self { scope: service }
     }
 }
 
@@ -150,14 +166,14 @@ async fn a_guest_s_slice_gets_its_limits_and_a_second_apply_does_nothing() {
 async fn limits_stand_before_anything_can_run_in_the_slice() {
     let _guard = alone().await;
     let (mut systemd, guest) = (Systemd::new(), guest("t-before"));
-    let desired = desired(&systemd.observe().await.unwrap(), &guest, LIMITS);
+    let desired = desired(&systemd.observe().await.unwrap(), &guest, limits());
     let mut plan = plan(&desired, &systemd.observe().await.unwrap());
     plan.steps.truncate(1);
     systemd.apply(&plan, &mut |_, _| ()).await;
     assert_eq!(must("systemctl", &["show", "--value", "--property=ActiveState", &unit::slice(&guest)]), "inactive");
     // Whoever starts something in it now, libvirt say, finds the limits there.
     let inmate = Inmate::start(&guest);
-    assert_eq!(path::effective(inmate.pid).unwrap(), LIMITS);
+    assert_eq!(bounds(&mut systemd, &guest).await, limits());
     drop(inmate);
     converge(&mut systemd, &desired).await;
     without(&mut systemd, desired, &guest).await;
@@ -186,9 +202,93 @@ async fn what_is_raised_below_the_slice_is_bounded_by_it() {
     let nested = group(&guest).join(&inmate.scope);
     fs::write(nested.join("memory.max"), "1073741824").unwrap();
     fs::write(nested.join("pids.max"), "max").unwrap();
-    assert_eq!(path::effective(inmate.pid).unwrap(), LIMITS);
-    assert_eq!(path::guest(inmate.pid).unwrap(), Some(guest.clone()));
+    assert_eq!(bounds(&mut systemd, &guest).await, limits());
     drop(inmate);
+    without(&mut systemd, desired, &guest).await;
+}
+
+#[tokio::test]
+async fn what_is_lowered_below_the_slice_is_named_with_its_group() {
+    let _guard = alone().await;
+    let (mut systemd, guest) = (Systemd::new(), guest("t-lowered"));
+    let desired = with_slice(&mut systemd, &guest).await;
+    let inmate = Inmate::start(&guest);
+    // What `virsh memtune --hard-limit` does, where libvirt's own group is made; in the scope where it is not.
+    let nested = group(&guest).join(&inmate.scope);
+    let nested = if nested.join("libvirt").exists() { nested.join("libvirt") } else { nested };
+    fs::write(nested.join("memory.max"), "33554432").unwrap();
+    let path = nested.strip_prefix("/sys/fs/cgroup").unwrap().to_str().unwrap();
+    let found = seen(&mut systemd, &guest).await;
+    let bound = Bound { limit: Limit::At(32 << 20), group: format!("/{path}") };
+    assert_eq!(found.bounds[Control::Memory], Known::Known(bound));
+    assert_eq!(found.bounds[Control::Pids].known().unwrap().group, found.path);
+    let plan = plan(&desired, &systemd.observe().await.unwrap());
+    assert!(plan.is_empty(), "what is not ours is not written: {:?}", plan.steps);
+    let said = plan.notices.iter().find(|notice| notice.cause == Cause::Held).expect("a notice");
+    assert!(said.text.contains("32 MiB and not the manifest's 64 MiB") && said.text.contains(path), "{}", said.text);
+    drop(inmate);
+    without(&mut systemd, desired, &guest).await;
+}
+
+/// A file of the kernel's with another text laid over it, which nobody else sees; gone at the end.
+struct Garbled(PathBuf);
+
+impl Garbled {
+    fn lay(over: PathBuf) -> Self {
+        let text = Path::new("/run/bulkhead-t-garbled");
+        fs::write(text, "many\n").unwrap();
+        must("mount", &["--bind", text.to_str().unwrap(), over.to_str().unwrap()]);
+        Self(over)
+    }
+}
+
+impl Drop for Garbled {
+    fn drop(&mut self) {
+        run("umount", &[self.0.to_str().unwrap()]);
+    }
+}
+
+#[tokio::test]
+async fn a_slice_that_cannot_be_read_is_unknown_and_the_others_go_on() {
+    let _guard = alone().await;
+    let (mut systemd, bad, good) = (Systemd::new(), guest("t-garbled"), guest("t-readable"));
+    with_slice(&mut systemd, &bad).await;
+    let both = with_slice(&mut systemd, &good).await;
+    let garbled = Garbled::lay(group(&bad).join("pids.max"));
+    must("systemctl", &["set-property", "--runtime", &unit::slice(&good), "TasksMax=9"]);
+    let observed = systemd.observe().await.unwrap();
+    let why = observed.slices[&bad].cgroup.why().expect("it cannot be read");
+    assert!(why.contains("pids.max") && why.contains("many"), "{why}");
+    let first = plan(&both, &observed);
+    assert!(first.notices.iter().any(|notice| notice.text.contains("not known")), "{:?}", first.notices);
+    systemd.apply(&first, &mut |_, _| ()).await;
+    assert_eq!(file(&good, "pids.max"), "32");
+    drop(garbled);
+    assert_eq!(plan(&both, &systemd.observe().await.unwrap()).steps, vec![]);
+    let left = without(&mut systemd, both, &bad).await;
+    assert_eq!(left.steps.len(), 1);
+    let rest = desired(&systemd.observe().await.unwrap(), &good, limits());
+    without(&mut systemd, rest, &good).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_starts_or_ends_in_a_slice_wakes() {
+    let _guard = alone().await;
+    let (mut systemd, guest) = (Systemd::new(), guest("t-machine"));
+    let mut watch = Watch::open().await.unwrap();
+    let desired = with_slice(&mut systemd, &guest).await;
+    while tokio::time::timeout(Duration::from_secs(2), watch.wake()).await.is_ok() {}
+    // As systemd-machined names what libvirt starts.
+    let scope = r"machine-qemu\x2d1\x2dt\x2dmachine.scope";
+    let slice = format!("--slice={}", unit::slice(&guest));
+    let arguments = ["--scope", &slice, "--unit", scope, "sleep", "1000"];
+    let mut machine = Command::new("systemd-run").args(arguments).spawn().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.expect("a wake").unwrap();
+    assert!(seen(&mut systemd, &guest).await.populated);
+    while tokio::time::timeout(Duration::from_secs(2), watch.wake()).await.is_ok() {}
+    must("systemctl", &["stop", scope]);
+    machine.wait().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.expect("a wake").unwrap();
     without(&mut systemd, desired, &guest).await;
 }
 
@@ -234,9 +334,9 @@ async fn a_running_guest_survives_that_its_keeper_is_stopped() {
     let desired = with_slice(&mut systemd, &guest).await;
     let inmate = Inmate::start(&guest);
     must("systemctl", &["stop", &unit::keeper(&guest)]);
-    assert_eq!(path::effective(inmate.pid).unwrap(), LIMITS);
+    assert_eq!(bounds(&mut systemd, &guest).await, limits());
     assert_eq!(converge(&mut systemd, &desired).await.steps.len(), 1);
-    assert_eq!(path::effective(inmate.pid).unwrap(), LIMITS);
+    assert_eq!(bounds(&mut systemd, &guest).await, limits());
     drop(inmate);
     without(&mut systemd, desired, &guest).await;
 }

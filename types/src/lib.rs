@@ -3,11 +3,15 @@
 //! A leaf without logic: each type can only be made by a constructor that refuses what the kernel, libvirt or systemd
 //! would refuse later, so that nobody downstream checks again.
 
+mod known;
+mod limit;
 mod mac;
 mod name;
 mod report;
 mod vlan;
 
+pub use known::Known;
+pub use limit::Limit;
 pub use mac::{Mac, MacError};
 pub use name::{GuestName, IfName, NameError, SegmentName};
 pub use report::{Cause, Notice, Object, Outcome, Plan, Report, Step, chain};

@@ -15,7 +15,7 @@ pub use client::Client;
 pub use error::{ApplyFailed, ManifestInvalid, Why};
 pub use report::{Done, Ended, Phase, Plan, Step, Summary};
 pub use status::{
-    Allow, Counter, Guest, GuestState, Limits, Manifest, Nic, Owner, PhaseTimes, Problem, Refused, Segment, State,
+    Allow, Counter, Guest, GuestState, Limit, Manifest, Nic, Owner, PhaseTimes, Problem, Refused, Segment, State,
     Status, Trunk, Wake,
 };
 

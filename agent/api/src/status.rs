@@ -207,8 +207,8 @@ pub struct Guest {
     pub vcpus: u32,
     /// RAM in bytes.
     pub memory: u64,
-    /// The limits that really bound it: the least along its cgroup's path, or its slice's while it does not run.
-    pub limits: Limits,
+    /// What bounds it, a control each: the least along its cgroup's path, or its slice's while it does not run.
+    pub limits: Vec<Limit>,
     /// Whether KVM runs it; `None` while nothing runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerated: Option<bool>,
@@ -217,29 +217,40 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Whether it does what the manifest says: it runs, or it is off and nothing says that it should not be.
+    /// Whether it does what the manifest says: it runs, or it is off and nothing says that it should not be; it may use what the
+    /// manifest gives it, and of one that runs it is known what bounds it.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        match self.state {
-            GuestState::Running => true,
+        let state = match self.state {
+            GuestState::Running => self.limits.iter().all(|limit| limit.unknown.is_none()),
             GuestState::Stopped => self.why.is_none(),
             GuestState::Paused | GuestState::Held | GuestState::Stopping | GuestState::Unknown => false,
-        }
+        };
+        state && !self.limits.iter().any(|limit| limit.tighter)
     }
 }
 
-/// Limits of a guest. `None` is the kernel's `max`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// `memory.max` in bytes.
+/// What bounds a guest by one control.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// The control: `memory` (in bytes), `cpu` (in microseconds of CPU time a second) or `pids`.
+    pub control: String,
+    /// What the manifest says, as the kernel can hold it; `None` when it says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
-    /// `cpu.max` in microseconds of CPU time a second.
+    pub declared: Option<u64>,
+    /// What holds; `None` when nothing does, and when it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u64>,
-    /// `pids.max`.
+    pub at: Option<u64>,
+    /// Whether what holds is less than what is declared.
+    pub tighter: bool,
+    /// The cgroup whose limit it is: the guest's slice, one above it, or one that libvirt or somebody else has below it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pids: Option<u64>,
+    pub group: Option<String>,
+    /// Why it is not known what holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+    /// What holds, for people: `768 MiB`, `no limit`, `unknown`.
+    pub text: String,
 }
 
 /// A NIC of a guest.

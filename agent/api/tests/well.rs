@@ -21,9 +21,21 @@ fn guest(state: GuestState) -> Guest {
         why: None,
         vcpus: 1,
         memory: 1,
-        limits: Limits::default(),
+        limits: Vec::new(),
         accelerated: None,
         nics: Vec::new(),
+    }
+}
+
+fn limit(tighter: bool, unknown: Option<&str>) -> Limit {
+    Limit {
+        control: "memory".to_owned(),
+        declared: Some(2),
+        at: Some(1),
+        tighter,
+        group: None,
+        unknown: unknown.map(str::to_owned),
+        text: String::new(),
     }
 }
 
@@ -81,4 +93,23 @@ fn a_step_that_failed_or_is_still_to_be_done_is_not_well() {
     let Step { phase, object, text } = step;
     let failed = Done { phase, object, text, outcome: Ended::Failed, why: None };
     assert!(!Status { report: vec![failed], ..ready() }.is_well());
+}
+
+#[test]
+fn a_guest_with_less_than_the_manifest_says_is_not_well() {
+    let mut status = ready();
+    status.guests[0].limits = vec![limit(false, None)];
+    assert!(status.is_well());
+    status.guests[0].limits = vec![limit(true, None)];
+    assert!(!status.is_well());
+}
+
+#[test]
+fn a_running_guest_of_which_it_is_not_known_what_bounds_it_is_not_well() {
+    let mut status = ready();
+    status.guests[0].limits = vec![limit(false, Some("denied"))];
+    assert!(!status.is_well());
+    // Of one that does not run nothing has to be known: its slice may not be there.
+    status.guests[0].state = GuestState::Stopped;
+    assert!(status.is_well());
 }

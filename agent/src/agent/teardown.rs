@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bulkhead_api::{ApplyFailed, Done, Summary};
-use bulkhead_types::chain;
+use bulkhead_sandbox::model::Observed;
+use bulkhead_types::{Known, chain};
 use tokio::time::{Instant, sleep};
 
 use super::requests::failed;
@@ -72,14 +73,9 @@ impl Agent {
             let down = observed.and_then(|observed| observed.down.clone());
             let known = observed.is_some_and(|observed| observed.domains.values().any(DomainFound::goes));
             // What runs, the kernel knows better than a libvirt that does not answer.
-            let running = match self.rooms.limits.observe().await {
-                Ok(observed) => {
-                    let populated =
-                        |slice: &bulkhead_sandbox::model::Slice| slice.cgroup.as_ref().is_some_and(|g| g.populated);
-                    let names =
-                        observed.slices.iter().filter(|(_, slice)| populated(slice)).map(|(name, _)| name.to_string());
-                    names.collect::<Vec<_>>().join(", ")
-                }
+            let running = match self.rooms.limits.observe().await.map(|observed| populated(&observed)) {
+                Ok(Known::Known(running)) => running,
+                Ok(Known::Unknown(why)) => return Some(format!("which guests run cannot be read: {why}")),
                 Err(error) => return Some(format!("which guests run cannot be read: {}", chain(&error))),
             };
             if running.is_empty() && (!known || down.is_some()) {
@@ -97,4 +93,17 @@ impl Agent {
             sleep(LOOK).await;
         }
     }
+}
+
+/// The guests in whose slices processes run. One slice of which that is not known is enough not to go on.
+fn populated(observed: &Observed) -> Known<String> {
+    let mut names = Vec::new();
+    for (name, slice) in &observed.slices {
+        match slice.populated() {
+            Known::Known(true) => names.push(name.as_str()),
+            Known::Known(false) => {}
+            Known::Unknown(why) => return Known::Unknown(format!("{name}: {why}")),
+        }
+    }
+    Known::Known(names.join(", "))
 }

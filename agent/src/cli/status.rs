@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use bulkhead_api::{Ended, Guest, Owner, PhaseTimes, Segment, State, Status, Wake};
+use bulkhead_api::{Ended, Guest, Limit, Owner, PhaseTimes, Segment, State, Status, Wake};
 use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
 use serde_json::json;
 
@@ -143,15 +143,14 @@ fn guests(guests: &[Guest], columns: usize) -> String {
 }
 
 fn limits(guest: &Guest) -> String {
-    let limits = guest.limits;
-    // Hundredths of a CPU are as fine as anybody sets them.
-    let cpu = |us: u64| match (us / 1_000_000, us % 1_000_000 / 10_000) {
-        (whole, 0) => format!("{whole} CPU"),
-        (whole, hundredths) => format!("{whole}.{hundredths:02} CPU"),
+    let line = |limit: &Limit| match (limit.at, &limit.unknown) {
+        (_, Some(_)) => Some(format!("{} unknown", limit.control)),
+        (Some(_), _) if limit.tighter => Some(format!("✗ {}", limit.text)),
+        (Some(_), _) => Some(limit.text.clone()),
+        (None, _) => None,
     };
-    let parts = [limits.memory.map(words::bytes), limits.cpu.map(cpu), limits.pids.map(|n| format!("{n} tasks"))];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { "none".to_owned() } else { parts.join("\n") }
+    let lines: Vec<_> = guest.limits.iter().filter_map(line).collect();
+    if lines.is_empty() { "none".to_owned() } else { lines.join("\n") }
 }
 
 fn drops(status: &Status, now: u64, columns: usize) -> String {
@@ -286,5 +285,15 @@ mod tests {
         status.refused.strangers = 3;
         let text = draw(&status, NOW, COLUMNS);
         assert!(text.contains("Connections closed unread: 3 of users whom the daemon does not serve.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_limit_that_is_tighter_than_the_manifest_s_is_marked_and_an_unknown_one_named() {
+        let mut status = seed();
+        let limits = &mut status.guests[0].limits;
+        (limits[0].tighter, limits[0].text) = (true, "200 MiB".to_owned());
+        (limits[1].at, limits[1].unknown) = (None, Some("denied".to_owned()));
+        let text = draw(&status, NOW, COLUMNS);
+        assert!(text.contains("✗ 200 MiB") && text.contains("cpu unknown"), "{text}");
     }
 }

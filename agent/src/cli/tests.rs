@@ -30,13 +30,26 @@ pub(super) fn seed() -> Status {
         state: State::Ready,
         why: None,
     };
+    let limit = |control: &str, at, text: &str| Limit {
+        control: control.to_owned(),
+        declared: Some(at),
+        at: Some(at),
+        tighter: false,
+        group: Some("/machine.slice".to_owned()),
+        unknown: None,
+        text: text.to_owned(),
+    };
     let guest = |name: &str, state, accelerated, nics| Guest {
         name: name.parse().unwrap(),
         state,
         why: None,
         vcpus: 1,
         memory: 512 << 20,
-        limits: Limits { memory: Some(768 << 20), cpu: Some(1_000_000), pids: Some(256) },
+        limits: vec![
+            limit("memory", 768 << 20, "768 MiB"),
+            limit("cpu", 1_000_000, "1 CPU"),
+            limit("pids", 256, "256 tasks"),
+        ],
         accelerated,
         nics,
     };

@@ -1,7 +1,9 @@
 //! A guest from nothing to nothing.
 
 use bulkhead::guest::model::{Format, SHUTDOWN_PATIENCE, State};
-use bulkhead_sandbox::path;
+use bulkhead_sandbox::Systemd;
+use bulkhead_sandbox::model::Limits;
+use bulkhead_types::GuestName;
 
 use crate::world::*;
 
@@ -29,10 +31,10 @@ async fn a_manifest_becomes_a_guest_in_its_slice_on_its_bridge() {
     let observed = world.observe(&desired).await;
     let domain = &observed.domains["t-life"];
     assert!(domain.owned && domain.persistent && !domain.autostart && domain.state == State::Running);
-    let (pid, name) = (qemu("t-life"), "t-life".parse().unwrap());
-    assert_eq!(path::qemu_pid(&domain.uuid).unwrap(), Some(pid));
-    assert_eq!(path::guest(pid).unwrap(), Some(name));
-    assert_eq!(path::effective(pid).unwrap(), LIMITS);
+    let (pid, name): (_, GuestName) = (qemu("t-life"), "t-life".parse().unwrap());
+    let slice = Systemd::new().observe().await.unwrap().slices.remove(&name).unwrap();
+    let bounds = slice.cgroup.known().unwrap().as_ref().unwrap().bounds.clone();
+    assert_eq!(Limits::from_fn(|control| bounds[control].known().unwrap().limit), limits());
     let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let slice = r"0::/machine.slice/machine-bulkhead.slice/machine-bulkhead-t\x2dlife.slice/machine-qemu";
     assert!(group.starts_with(slice), "{group}");

@@ -10,16 +10,22 @@ use std::time::Duration;
 
 use bulkhead::guest::model::{Desired, Disk, Format, Guest, Network, Nic, Observed, Pool, State};
 use bulkhead::guest::{Given, Libvirt, Plan, SYSTEM, Step, Watch, plan};
-use bulkhead_sandbox::model::{Desired as Slices, Limits};
+use bulkhead_sandbox::model::{Control, Desired as Slices, Limits};
 use bulkhead_sandbox::{Systemd, unit};
-use bulkhead_types::{Cause, GuestName, Object, Outcome};
+use bulkhead_types::{Cause, GuestName, Limit, Object, Outcome};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) const BRIDGE: &str = "bt-lan";
 pub(crate) const POOL: &str = "t-images";
 pub(crate) const IMAGES: &str = "/var/lib/libvirt/t-images";
 pub(crate) const NETWORK: &str = "t-lan";
-pub(crate) const LIMITS: Limits = Limits { memory: Some(1 << 30), cpu: Some(2_000_000), pids: Some(256) };
+pub(crate) fn limits() -> Limits {
+    Limits::from_fn(|control| match control {
+        Control::Memory => Limit::At(1 << 30),
+        Control::Cpu => Limit::At(2_000_000),
+        Control::Pids => Limit::At(256),
+    })
+}
 /// A libvirtd that starts runs each QEMU it has, which under emulation inside emulation takes half a minute.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -204,8 +210,8 @@ impl World {
         let observed = self.systemd.observe().await.unwrap();
         let there = observed.slices.iter().filter(|(_, slice)| slice.kept);
         let mut guests: BTreeMap<GuestName, Limits> =
-            there.map(|(name, slice)| (name.clone(), slice.properties)).collect();
-        guests.extend(desired.guests.iter().map(|guest| (guest.name.clone(), LIMITS)));
+            there.map(|(name, slice)| (name.clone(), *slice.properties.known().unwrap())).collect();
+        guests.extend(desired.guests.iter().map(|guest| (guest.name.clone(), limits())));
         let plan = bulkhead_sandbox::plan::plan(&Slices { guests }, &observed);
         for (step, outcome) in self.systemd.apply(&plan, &mut |_, _| {}).await.steps {
             assert_eq!(outcome, Outcome::Done, "{step}");

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::{Case, SEED, daemon};
 use crate::inside::Lab;
@@ -10,7 +13,8 @@ use crate::suite::Suite;
 /// Case 10, the limits.
 pub(super) const LIMITS_HOLD: Case = Case {
     number: 10,
-    name: "a guest's QEMU runs in its slice under the manifest's limits, also after daemon-reload and virsh memtune",
+    name: "a guest's QEMU runs in its slice under the manifest's limits, also after daemon-reload and virsh memtune; a tighter \
+           one is named",
     on: &[Suite::Debian13],
     boot: &SEED,
     run: limits_hold,
@@ -18,6 +22,10 @@ pub(super) const LIMITS_HOLD: Case = Case {
 
 const SLICE: &str = "/machine.slice/machine-bulkhead.slice/machine-bulkhead-example.slice/";
 const MIB: u64 = 1 << 20;
+/// Less than the seed's, and enough for the guest to go on.
+const TIGHTER: u64 = 700 * MIB;
+/// Nothing tells of a write into libvirt's own group: the daemon's timer finds it.
+const LOOK: Duration = Duration::from_secs(180);
 /// The seed's: 768 MiB, one CPU (as microseconds a second), 256 processes.
 const WANTED: Bounds = Bounds { memory: Some(768 * MIB), cpu: Some(1_000_000), pids: Some(256) };
 
@@ -50,7 +58,33 @@ fn limits_hold(lab: &Lab) -> Result<(), String> {
     };
     lab.run("virsh memtune example --live --hard-limit -1")?;
     ended?;
+    lab.run(&format!("virsh memtune example --live --hard-limit {}", TIGHTER / 1024))?;
+    let named = lab.wait("the tighter limit to be named", LOOK, || named(lab));
+    lab.run("virsh memtune example --live --hard-limit -1")?;
+    lab.measured(format!("libvirt's tighter limit is named after {:.1} s", named?.1.as_secs_f64()));
+    lab.wait("the manifest's limit to be told again", LOOK, || bounded(lab, &path, "after the limit was lifted"))?;
     daemon::settled(lab).map(drop)
+}
+
+/// The status says whose limit it is, how much, and that not everything is as the manifest says.
+fn named(lab: &Lab) -> Result<(), String> {
+    let ended = lab.attempt(&["bulkhead", "status", "--json"], LOOK)?;
+    let status: Value = serde_json::from_str(&ended.stdout).map_err(|error| format!("{error}: {}", ended.stdout))?;
+    let memory = limit(&status, "memory");
+    let group = memory["group"].as_str().unwrap_or_default();
+    let notices = status["notices"].as_array().into_iter().flatten();
+    let told = notices.filter_map(|notice| notice["text"].as_str()).any(|text| text.contains(group));
+    let same = memory["at"] == TIGHTER && memory["declared"] == 768 * MIB && memory["tighter"] == true;
+    if same && group.starts_with(SLICE) && group.ends_with("/libvirt") && told && !ended.success {
+        return Ok(());
+    }
+    Err(format!("exit status {}, memory {memory}, notices {}", ended.status, status["notices"]))
+}
+
+/// What the status says of the guest's limit by a control.
+fn limit<'a>(status: &'a Value, control: &str) -> &'a Value {
+    let mut limits = status["guests"][0]["limits"].as_array().into_iter().flatten();
+    limits.find(|limit| limit["control"] == control).unwrap_or(&Value::Null)
 }
 
 fn bounded(lab: &Lab, path: &str, when: &str) -> Result<(), String> {
@@ -59,9 +93,9 @@ fn bounded(lab: &Lab, path: &str, when: &str) -> Result<(), String> {
         return Err(format!("{when} the bounds along {path} are {bounds:?}, not {WANTED:?}"));
     }
     let status = lab.status()?;
-    let told = &status["guests"][0]["limits"];
-    let same = told["memory"] == 768 * MIB && told["cpu"] == 1_000_000 && told["pids"] == 256;
-    if same { Ok(()) } else { Err(format!("{when} the status says {told}")) }
+    let at = |control| &limit(&status, control)["at"];
+    let same = *at("memory") == 768 * MIB && *at("cpu") == 1_000_000 && *at("pids") == 256;
+    if same { Ok(()) } else { Err(format!("{when} the status says {}", status["guests"][0]["limits"])) }
 }
 
 /// The cgroup of a process (cgroup v2).

@@ -1,6 +1,6 @@
 //! Limits: a slice for each guest.
 
-use bulkhead_sandbox::model as room;
+use bulkhead_sandbox::model::{self as room, Control};
 
 use crate::manifest::model::{Guest, Limits};
 
@@ -14,5 +14,10 @@ pub(super) fn lower(guests: &[Guest]) -> room::Desired {
 
 fn limits(limits: &Limits) -> room::Limits {
     let Limits { memory, cpu, pids } = *limits;
-    room::Limits { memory, cpu, pids: pids.map(u64::from) }
+    let number = |control| match control {
+        Control::Memory => memory,
+        Control::Cpu => cpu,
+        Control::Pids => pids.map(u64::from),
+    };
+    room::Limits::from_fn(|control| number(control).into())
 }

@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod generations;
 pub mod guest;
 pub mod manifest;
+pub mod offline;
 mod publish;
 mod reconcile;
 mod regular;

@@ -23,6 +23,8 @@ const ENDED: u8 = 5;
 pub(super) enum Failure {
     /// The daemon did not answer, or answered with an error.
     Daemon(Error),
+    /// The manifest has errors.
+    Manifest(Box<ManifestInvalid>),
     /// Used in a way that does not work; the text says which way does.
     Usage(String),
     /// Standard output failed.
@@ -58,6 +60,7 @@ impl Failure {
                 Some("ManifestInvalid" | "ApplyFailed") => NOT_SO,
                 _ => USAGE,
             },
+            Self::Manifest(_) => NOT_SO,
             Self::Daemon(Error::Reply(_)) | Self::Usage(_) | Self::Output(_) => USAGE,
         };
         ExitCode::from(code)
@@ -68,6 +71,9 @@ impl Failure {
         match self {
             Self::Daemon(Error::Refused { error, parameters }) => {
                 Some(json!({ "error": error, "parameters": parameters }))
+            }
+            Self::Manifest(invalid) => {
+                Some(json!({ "error": format!("{INTERFACE}.ManifestInvalid"), "parameters": invalid }))
             }
             _ => None,
         }
@@ -83,6 +89,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Daemon(error) => daemon(f, error),
+            Self::Manifest(invalid) => manifest(f, invalid),
             Self::Usage(text) => f.write_str(text),
             Self::Output(error) => write!(f, "write the output: {error}"),
         }
@@ -120,16 +127,16 @@ fn daemon(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
     }
 }
 
+fn manifest(f: &mut fmt::Formatter<'_>, invalid: &ManifestInvalid) -> fmt::Result {
+    let errors = words::count(invalid.errors.len(), "error");
+    write!(f, "the manifest has {errors}; nothing was changed\n{}", invalid.drawn.trim_end())
+}
+
 fn refused(f: &mut fmt::Formatter<'_>, error: &str, parameters: &Value) -> fmt::Result {
     let why = words::typed::<Why>(parameters).map(|w| w.why);
     match (own(error), why) {
         (Some("ManifestInvalid"), _) => match words::typed::<ManifestInvalid>(parameters) {
-            Ok(invalid) => write!(
-                f,
-                "the manifest has {}; nothing was changed\n{}",
-                words::count(invalid.errors.len(), "error"),
-                invalid.drawn.trim_end()
-            ),
+            Ok(invalid) => manifest(f, &invalid),
             Err(_) => f.write_str("the manifest has errors; nothing was changed. See bulkhead check"),
         },
         (Some("ApplyFailed"), _) => match words::typed::<ApplyFailed>(parameters) {

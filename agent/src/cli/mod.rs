@@ -8,7 +8,7 @@ pub mod check;
 mod failure;
 mod map;
 mod paint;
-mod plan;
+pub mod plan;
 pub mod schema;
 mod status;
 mod teardown;
@@ -39,7 +39,7 @@ Exit status:
   4  the caller may not do that
   5  the daemon ended the connection before it answered
 
-The daemon serves root and the members of group bulkhead; members of group bulkhead-observe may use plan, status and map. Nobody else is served; check and schema need no daemon.
+The daemon serves root and the members of group bulkhead; members of group bulkhead-observe may use plan, status and map. Nobody else is served; check, schema and plan --offline need no daemon.
 
 Colour appears on a terminal alone, and never when NO_COLOR is set.";
 

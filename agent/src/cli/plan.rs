@@ -1,6 +1,8 @@
 //! `bulkhead plan`: what an apply would write.
 
 use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bulkhead_api::{Phase, Plan, Step};
@@ -9,23 +11,49 @@ use serde_json::json;
 
 use super::failure::{Failure, NOT_SO};
 use super::{Daemon, Screen, paint, words};
+use crate::manifest::{self, HostId};
+use crate::offline;
 
 /// Show what an apply would write; exit status 1 when that is anything, or when the host is not as the manifest says
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub struct Args {
+    /// Plan these files (or directories with host.toml and host.d/*.toml) for an empty host, without daemon or privilege
+    ///
+    /// Empty is a host with the manifest's trunks, the directories of its pools, and a libvirt with KVM. Addresses that are
+    /// derived from the host's identity are those of this host.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "socket")]
+    offline: Vec<PathBuf>,
     #[command(flatten)]
     daemon: Daemon,
 }
 
 pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
-    let reply = args.daemon.connect()?.call("Plan", &json!({}))?;
+    let reply = if args.offline.is_empty() {
+        args.daemon.connect()?.call("Plan", &json!({}))?
+    } else {
+        serde_json::to_value(offline(&args.offline)?).map_err(io::Error::from)?
+    };
     let plan: Plan = words::typed(&reply)?;
     let columns = screen.columns;
     screen.show(&reply, || Ok(draw(&plan, columns)))?;
     Ok(if plan.is_well() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
 }
 
-fn draw(plan: &Plan, columns: usize) -> String {
+/// What these files make of an empty host.
+fn offline(files: &[PathBuf]) -> Result<Plan, Failure> {
+    let usage = |error: &dyn std::error::Error| Failure::Usage(error.to_string());
+    let mut sources = Vec::new();
+    for file in files {
+        sources.extend(manifest::read(file).map_err(|error| usage(&error))?);
+    }
+    let manifest = manifest::parse(&sources).map_err(|problems| Failure::Manifest(Box::new((&problems).into())))?;
+    let host = HostId::of_this_host().map_err(|error| usage(&error))?;
+    Ok(offline::plan(&manifest, &host))
+}
+
+/// A plan for people, in lines of at most so many columns but for the steps.
+#[must_use]
+pub fn draw(plan: &Plan, columns: usize) -> String {
     let mut text = steps(&plan.steps);
     if plan.is_well() {
         text += "Nothing to do: the host is as the manifest says.\n";

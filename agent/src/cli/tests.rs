@@ -208,6 +208,22 @@ fn help_is_wrapped_between_words_at_any_width() {
     }
 }
 
+#[test]
+fn a_plan_offline_asks_no_daemon_and_shows_what_is_wrong_with_the_manifest() {
+    let file = std::env::temp_dir().join(format!("bulkhead-offline-{}.toml", std::process::id()));
+    std::fs::write(&file, "[segment.lan]\nvlan = 20\ntrunk = \"eth1\"\n").unwrap();
+    let args = ["bulkhead", "plan", "--json", "--offline", file.to_str().unwrap()];
+    let cli = Cli::try_parse_from(args).unwrap();
+    let mut out = Vec::new();
+    let mut screen = Screen { out: &mut out, paint: Paint::new(false), json: true, columns: COLUMNS };
+    let failure = super::run(&cli, &mut screen).unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(format!("{:?}", failure.exit()), exit(1), "{failure}");
+    assert!(failure.to_string().contains("eth1"), "{failure}");
+    assert_eq!(failure.as_json().unwrap()["error"], "io.bulkhead.Agent.ManifestInvalid");
+    assert!(Cli::try_parse_from(args.into_iter().chain(["--socket", "/s"])).is_err(), "which of the two is it?");
+}
+
 #[tokio::test]
 async fn status_and_map_are_drawn_from_the_daemons_answer() {
     let daemon = Daemon::start_for(As::Admin, Bounds::default(), seed());

@@ -1,0 +1,63 @@
+//! Plans in folders: what each manifest makes of an empty host, as text that a reviewer reads.
+//!
+//! `UPDATE=1 cargo test -p bulkhead --test plans` writes the texts; the diff is the review.
+
+#![allow(clippy::unwrap_used)] // a test may stop at the first surprise, in its functions too
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bulkhead::cli::plan::draw;
+use bulkhead::manifest::{HostId, parse, read};
+use bulkhead::offline::plan;
+use bulkhead_api::{Phase, Plan};
+
+fn folders() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plans");
+    let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+fn planned(folder: &Path) -> Plan {
+    let host: HostId = "0123456789abcdef0123456789abcdef".parse().unwrap();
+    let manifest = parse(&read(folder).unwrap()).map_err(|problems| problems.render(false)).unwrap();
+    plan(&manifest, &host)
+}
+
+/// The commands of the policy, one a line: what `nft -f` would take.
+fn ruleset(plan: &Plan) -> String {
+    plan.steps.iter().filter(|step| step.phase == Phase::Policy).map(|step| format!("{}\n", step.text)).collect()
+}
+
+/// Compares with the text in the folder, or writes it.
+fn compare(file: &Path, found: &str, differ: &mut Vec<String>) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(file, found).unwrap();
+    }
+    let expected = fs::read_to_string(file).unwrap_or_default();
+    if expected != found {
+        differ.push(format!("{}\n--- expected\n{expected}--- found\n{found}", file.display()));
+    }
+}
+
+#[test]
+fn every_manifest_is_planned_as_its_texts_say() {
+    let mut differ = Vec::new();
+    let folders = folders();
+    for folder in &folders {
+        let plan = planned(folder);
+        compare(&folder.join("plan.txt"), &draw(&plan, 80), &mut differ);
+        compare(&folder.join("ruleset.nft"), &ruleset(&plan), &mut differ);
+    }
+    assert!(differ.is_empty(), "UPDATE=1 writes them anew; the diff is the review:\n{}", differ.join("\n"));
+    assert!(folders.len() >= 5, "only {} folders were found", folders.len());
+}
+
+#[test]
+fn the_seed_that_is_planned_is_the_one_that_is_shipped() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    assert_eq!(text("tests/plans/seed/host.toml"), text("examples/seed.toml"));
+    assert_eq!(text("tests/plans/two-guests/host.toml"), text("examples/two-guests.toml"));
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use bulkhead_api::{GuestState, State, Status, Wake};
 
 use super::{Boot, Case, daemon};
 use crate::inside::{Lab, brief};
@@ -57,10 +57,8 @@ fn libvirt_absent(lab: &Lab) -> Result<(), String> {
         })?;
     }
     let (why, _) = lab.wait("the status to say why the guest does not run", READY_DEADLINE, || {
-        let status = lab.status()?;
-        let guest = &status["guests"][0];
-        let why = guest["why"].as_str().filter(|_| guest["state"] == "unknown");
-        why.map(str::to_owned).ok_or_else(|| guest.to_string())
+        let guest = lab.status()?.guests.into_iter().next().ok_or("no guest")?;
+        guest.why.clone().filter(|_| guest.state == GuestState::Unknown).ok_or_else(|| format!("{guest:?}"))
     })?;
     lab.measured(format!("the status of the guest says: {why}"));
     // The mask of the kernel's command line holds until the next boot, so it is started without its unit.
@@ -74,16 +72,13 @@ fn libvirt_absent(lab: &Lab) -> Result<(), String> {
 
 fn trunk_late(lab: &Lab) -> Result<(), String> {
     let status = ready(lab)?;
-    expect(&status["trunks"][0], "pending")?;
-    for segment in [0, 1] {
-        expect(&status["segments"][segment], "pending")?;
-    }
+    all(&status, State::Pending)?;
     lab.wait("the guest to be held", READY_DEADLINE, || {
-        let guest = lab.status()?["guests"][0].take();
-        let why = guest["why"].as_str().unwrap_or_default();
-        if guest["state"] == "held" && why.contains("eth1") { Ok(()) } else { Err(guest.to_string()) }
+        let guest = lab.status()?.guests.into_iter().next().ok_or("no guest")?;
+        let by_trunk = guest.why.as_deref().is_some_and(|why| why.contains("eth1"));
+        if guest.state == GuestState::Held && by_trunk { Ok(()) } else { Err(format!("{guest:?}")) }
     })?;
-    let plan = daemon::plan(lab)?;
+    let plan = daemon::plan()?;
     if !plan.is_empty() {
         return Err(format!("something can be done without the trunk: {plan:?}"));
     }
@@ -95,20 +90,16 @@ fn trunk_late(lab: &Lab) -> Result<(), String> {
     })?;
     let (status, _) = lab.wait("the status to say ready of all segments", TOLD_DEADLINE, || {
         let status = lab.status()?;
-        [&status["trunks"][0], &status["segments"][0], &status["segments"][1]]
-            .into_iter()
-            .try_for_each(|object| expect(object, "ready"))?;
+        all(&status, State::Ready)?;
         // Told at the end of the turn, which starts the guest too.
-        let told = status["wakes"].to_string().contains("type vlan id 20");
-        if told { Ok(status) } else { Err("no wake told of vlan20 yet".to_owned()) }
+        if status.wakes.iter().any(makes_vlan20) { Ok(status) } else { Err("no wake told of vlan20 yet".to_owned()) }
     })?;
-    let wakes = status["wakes"].as_array().into_iter().flatten();
-    let by: Vec<&Value> = wakes.filter(|wake| wake["repairs"].to_string().contains("type vlan id 20")).collect();
+    let by: Vec<&Wake> = status.wakes.iter().filter(|wake| makes_vlan20(wake)).collect();
     match by.as_slice() {
-        [wake] if wake["reason"] == "links" => lab.measured(format!(
+        [wake] if wake.reason == "links" => lab.measured(format!(
             "from the driver to the host's address on br20: {} ms; from the event to the verified host: {} ms",
             built.as_millis(),
-            wake["latency_us"].as_u64().unwrap_or_default() / 1000
+            wake.latency_us / 1000
         )),
         other => return Err(format!("vlan20 was made by other than one event of links: {other:?}")),
     }
@@ -117,14 +108,21 @@ fn trunk_late(lab: &Lab) -> Result<(), String> {
 }
 
 /// The status, once it says ready.
-fn ready(lab: &Lab) -> Result<Value, String> {
+fn ready(lab: &Lab) -> Result<Status, String> {
     let (status, _) = lab.wait("the status to say ready", READY_DEADLINE, || {
         let status = lab.status()?;
-        if status["ready"] == true { Ok(status) } else { Err(brief(&status)) }
+        if status.ready { Ok(status) } else { Err(brief(&status)) }
     })?;
     Ok(status)
 }
 
-fn expect(object: &Value, state: &str) -> Result<(), String> {
-    if object["state"] == state { Ok(()) } else { Err(format!("expected to be {state}: {object}")) }
+/// Whether the trunk and both segments of the seed are in this state.
+fn all(status: &Status, state: State) -> Result<(), String> {
+    let (trunks, segments) = (&status.trunks, &status.segments);
+    let states: Vec<State> = trunks.iter().map(|one| one.state).chain(segments.iter().map(|one| one.state)).collect();
+    if states == [state; 3] { Ok(()) } else { Err(format!("expected to be {state:?}: {trunks:?}, {segments:?}")) }
+}
+
+fn makes_vlan20(wake: &Wake) -> bool {
+    wake.repairs.iter().any(|text| text.contains("type vlan id 20"))
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bulkhead_lab::deadline::Ended;
+
 use super::strace::Strace;
 use super::{Case, SEED, daemon};
 use crate::inside::Lab;
-use crate::program::Ended;
 use crate::suite::Suite;
 
 /// Case 12, those who may.

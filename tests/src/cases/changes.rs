@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use bulkhead_lab::packet::{Ether, Flood, Marker};
 
 use super::stand_in::{FAR, StandIn, far_side_up, station, under, while_silent};
-use super::varlink::Agent;
 use super::watchers::{PATIENCE, Watchers};
 use super::{Case, SEED};
-use crate::inside::{Lab, MANIFEST};
+use crate::inside::{Agent, Lab, MANIFEST};
 use crate::suite::Suite;
 
 /// Case 6, the daemon's own changes.
@@ -55,7 +54,7 @@ impl Forbidden {
     }
 }
 
-/// Two senders, the daemon and QEMU have two CPUs between them, so the guest `example` waits meanwhile.
+/// Two senders, the daemon and QEMU have one processor between them, so the guest `example` waits meanwhile.
 fn no_change_leaks(lab: &Lab) -> Result<(), String> {
     under(lab, FOLDER, || while_silent(lab, || flood_under_changes(lab, &Forbidden::plug(lab)?)))
 }
@@ -85,9 +84,8 @@ fn flood_under_changes(lab: &Lab, forbidden: &Forbidden) -> Result<(), String> {
 /// One change: the other manifest, applied, in a transaction of the ruleset.
 fn change(agent: &mut Agent, manifest: &str) -> Result<(), String> {
     fs::write(Path::new(MANIFEST), manifest).map_err(|error| format!("{MANIFEST}: {error}"))?;
-    let reply = agent.call("Apply")?;
-    let done = reply["summary"]["done"].as_u64().unwrap_or_default();
-    if done > 0 { Ok(()) } else { Err(format!("an apply changed nothing: {reply}")) }
+    let summary = agent.apply()?;
+    if summary.done > 0 { Ok(()) } else { Err(format!("an apply changed nothing: {summary:?}")) }
 }
 
 fn flood_under_restart(lab: &Lab, forbidden: &Forbidden) -> Result<(), String> {

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use bulkhead_api::GuestState;
 
-use crate::inside::Lab;
+use crate::inside::{Agent, Lab};
 
 /// The unit.
 pub(super) const UNIT: &str = "bulkheadd.service";
@@ -31,26 +31,17 @@ pub(super) fn property(lab: &Lab, name: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// What `bulkhead plan` would write, as its texts; empty is nothing.
-pub(super) fn plan(lab: &Lab) -> Result<Vec<String>, String> {
-    // Its exit status says whether the plan is empty.
-    let ended = lab.attempt(&["bulkhead", "plan", "--json"], DEADLINE)?;
-    let plan: Value = serde_json::from_str(&ended.stdout)
-        .map_err(|error| format!("bulkhead plan --json: {error}: {}{}", ended.stdout, ended.stderr))?;
-    let steps = plan["steps"].as_array().ok_or_else(|| format!("a plan without steps: {plan}"))?;
-    if ended.success != steps.is_empty() {
-        return Err(format!("bulkhead plan ended with {} for {plan}", ended.status));
-    }
-    let mut left: Vec<String> = steps.iter().map(|step| step["text"].as_str().unwrap_or_default().to_owned()).collect();
+/// What an apply would write, as its texts; empty is nothing.
+pub(super) fn plan() -> Result<Vec<String>, String> {
+    let plan = Agent::connect()?.plan()?;
     // Of what cannot be read nothing is planned.
-    let unread = plan["notices"].as_array().into_iter().flatten().filter_map(|notice| notice["text"].as_str());
-    left.extend(unread.filter(|text| text.contains("waits for libvirt")).map(str::to_owned));
-    Ok(left)
+    let unread = plan.notices.into_iter().map(|notice| notice.text).filter(|text| text.contains("waits for libvirt"));
+    Ok(plan.steps.into_iter().map(|step| step.text).chain(unread).collect())
 }
 
 /// Waits until the host is as the manifest says, guests included; how long that took.
 pub(super) fn settled(lab: &Lab) -> Result<Duration, String> {
-    let ((), took) = lab.wait("an empty plan", DEADLINE, || match plan(lab)? {
+    let ((), took) = lab.wait("an empty plan", DEADLINE, || match plan()? {
         left if left.is_empty() => Ok(()),
         left => Err(left.join("; ")),
     })?;
@@ -60,12 +51,9 @@ pub(super) fn settled(lab: &Lab) -> Result<Duration, String> {
 /// Waits until the daemon and libvirt say that a guest runs; the process of its QEMU.
 pub(super) fn running(lab: &Lab, guest: &str) -> Result<u32, String> {
     lab.wait(&format!("the guest {guest} to run"), DEADLINE, || {
-        let status = lab.status()?;
-        let guests = status["guests"].as_array().into_iter().flatten();
-        match guests.filter(|one| one["name"] == guest).map(|one| &one["state"]).next() {
-            Some(state) if state == "running" => Ok(()),
-            _ => Err(status["guests"].to_string()),
-        }
+        let guests = lab.status()?.guests;
+        let runs = guests.iter().any(|one| one.name.as_str() == guest && one.state == GuestState::Running);
+        if runs { Ok(()) } else { Err(format!("{guests:?}")) }
     })?;
     qemu(guest)
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bulkhead_api::Owner;
+
 use super::{Case, SEED, daemon, stand_in::Nic};
 use crate::inside::Lab;
 use crate::suite::Suite;
@@ -106,12 +108,11 @@ fn undone(lab: &Lab, drift: &Drift) -> Result<(), String> {
 /// and the milliseconds from the wake to the verified host.
 fn event(lab: &Lab) -> Result<(String, u64), String> {
     let status = lab.status()?;
-    let wake = status["wakes"].as_array().and_then(|wakes| wakes.last()).ok_or("the status tells of no repair")?;
-    let reason = wake["reason"].as_str().unwrap_or_default().to_owned();
-    if ["timer", "request", "start"].contains(&reason.as_str()) {
-        return Err(format!("the last repair was made by {reason}, not by an event"));
+    let wake = status.wakes.into_iter().next_back().ok_or("the status tells of no repair")?;
+    if ["timer", "request", "start"].contains(&wake.reason.as_str()) {
+        return Err(format!("the last repair was made by {}, not by an event", wake.reason));
     }
-    Ok((reason, wake["latency_us"].as_u64().unwrap_or_default() / 1000))
+    Ok((wake.reason, wake.latency_us / 1000))
 }
 
 const TABLES: [&str; 2] = ["bridge bulkhead", "inet bulkhead"];
@@ -119,7 +120,7 @@ const TABLES: [&str; 2] = ["bridge bulkhead", "inet bulkhead"];
 fn rules_come_back(lab: &Lab) -> Result<(), String> {
     daemon::running(lab, "example")?;
     daemon::with_settings(lab, NO_TIMER, || {
-        let held = lab.status()?["policy_owner"] == "held";
+        let held = lab.status()?.policy_owner == Some(Owner::Held);
         if held != (lab.suite() == Suite::Debian13) {
             return Err(format!("on {} the tables are held: {held}", lab.suite()));
         }

@@ -3,8 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use bulkhead_api::{State, Status};
 use bulkhead_lab::packet::{Namespace, run};
-use serde_json::Value;
+use bulkhead_types::{Cause, Notice};
 
 use super::picture::Foreign;
 use super::{Case, SEED, daemon};
@@ -229,30 +230,30 @@ fn clash(lab: &Lab) -> Result<(), String> {
     };
     // Its exit status says that something failed.
     let ended = lab.attempt(&["bulkhead", "status", "--json"], TEARDOWN)?;
-    let status: Value =
+    let status: Status =
         serde_json::from_str(&ended.stdout).map_err(|error| format!("status: {error}: {}", ended.stdout))?;
     if ended.success {
         return Err("bulkhead status says by its exit status that all is well".to_owned());
     }
-    let notices = status["notices"].as_array().cloned().unwrap_or_default();
-    let clashes: Vec<&Value> = notices.iter().filter(|notice| notice["cause"] == "clash").collect();
+    let clashes: Vec<&Notice> = status.notices.iter().filter(|notice| notice.cause == Cause::Clash).collect();
     // Both sides: what the manifest wants, and what is in its place.
     for (object, words) in [
-        ("br40", ["br40 cannot be made", "foreign link has that name"]),
-        ("taken", ["declares guest taken", "a domain taken that is not ours"]),
-        ("Taken", ["as libvirt network Taken", "a network Taken"]),
+        ("segment taken", ["br40 cannot be made", "foreign link has that name"]),
+        ("guest taken", ["declares guest taken", "a domain taken that is not ours"]),
+        ("network Taken", ["as libvirt network Taken", "a network Taken"]),
     ] {
-        let of = |notice: &&&Value| notice["object"]["name"] == object;
-        let text = clashes.iter().find(of).and_then(|notice| notice["text"].as_str()).unwrap_or_default();
-        if !words.iter().all(|words| text.contains(words)) {
-            return Err(format!("no notice of {object} says {words:?}: {notices:?}\nthe apply said: {said}"));
+        let text = clashes.iter().find(|notice| notice.object.to_string() == object).map(|notice| &notice.text);
+        match text {
+            Some(text) if words.iter().all(|words| text.contains(words)) => lab.measured(text),
+            _ => {
+                let notices = &status.notices;
+                return Err(format!("no notice of {object} says {words:?}: {notices:?}\nthe apply said: {said}"));
+            }
         }
-        lab.measured(text.to_owned());
     }
-    let segments = status["segments"].as_array().cloned().unwrap_or_default();
-    let state = |name: &str| segments.iter().find(|one| one["name"] == name).map(|one| one["state"].clone());
-    if state("taken") != Some("failed".into()) || state("lan") != Some("ready".into()) {
-        return Err(format!("one bad segment, the rest good: {segments:?}"));
+    let state = |name: &str| status.segments.iter().find(|one| one.name.as_str() == name).map(|one| one.state);
+    if state("taken") != Some(State::Failed) || state("lan") != Some(State::Ready) {
+        return Err(format!("one bad segment, the rest good: {:?}", status.segments));
     }
     CLASH.unchanged(lab, &before, "an apply that clashes")
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bulkhead_lab::deadline::Ended;
+
 use super::{Case, SEED, daemon::USER};
 use crate::inside::Lab;
-use crate::program::Ended;
 use crate::suite::Suite;
 
 /// Case 10, the hijacks.

@@ -144,8 +144,9 @@ fn no_stranger(lab: &Lab) -> Result<(), String> {
             towards_stranger(&stray, far, own)
         })?;
         lab.wait("the status to name the stranger", Duration::from_secs(10), || {
-            let notices = lab.status()?["notices"].to_string();
-            if notices.contains(TAP) { Ok(()) } else { Err(notices) }
+            let notices = lab.status()?.notices;
+            let named = notices.iter().any(|notice| notice.text.contains(TAP));
+            if named { Ok(()) } else { Err(format!("{notices:?}")) }
         })?;
         Ok(())
     })

@@ -58,7 +58,7 @@ fn gone_and_back(lab: &Lab, qemu: u32) -> Result<(), String> {
         pid if pid != old && daemon::property(lab, "ActiveState")? == "active" => Ok(()),
         pid => Err(format!("process {pid}")),
     })?;
-    let left = daemon::plan(lab)?;
+    let left = daemon::plan()?;
     daemon::settled(lab)?;
     sleep(Duration::from_millis(500));
     let (sent, exchanges) = (drip.finish()?, flow.finish()?);
@@ -74,14 +74,13 @@ fn gone_and_back(lab: &Lab, qemu: u32) -> Result<(), String> {
     if !left.is_empty() {
         return Err(format!("the plan after the restart: {}", left.join("; ")));
     }
-    let status = lab.status()?;
-    let repairs = status["wakes"].as_array().into_iter().flatten().map(|wake| &wake["repairs"]);
+    let repairs: Vec<String> = lab.status()?.wakes.into_iter().flat_map(|wake| wake.repairs).collect();
     lab.measured(format!(
         "READY again {} ms after the kill; meanwhile a new connection was answered; {exchanges} exchanges of the old one; \
          {sent} forbidden frames, 0 arrived",
         back.as_millis()
     ));
-    lab.measured(format!("written after the restart: {}", repairs.map(ToString::to_string).collect::<String>()));
+    lab.measured(format!("written after the restart: {}", repairs.join("; ")));
     match daemon::running(lab, "example")? {
         pid if pid == qemu => Ok(()),
         pid => Err(format!("the guest's QEMU was process {qemu} and is {pid}")),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use bulkhead_api::{Limit, Status};
 
 use super::{Case, SEED, daemon};
 use crate::inside::Lab;
@@ -69,22 +69,21 @@ fn limits_hold(lab: &Lab) -> Result<(), String> {
 /// The status says whose limit it is, how much, and that not everything is as the manifest says.
 fn named(lab: &Lab) -> Result<(), String> {
     let ended = lab.attempt(&["bulkhead", "status", "--json"], LOOK)?;
-    let status: Value = serde_json::from_str(&ended.stdout).map_err(|error| format!("{error}: {}", ended.stdout))?;
-    let memory = limit(&status, "memory");
-    let group = memory["group"].as_str().unwrap_or_default();
-    let notices = status["notices"].as_array().into_iter().flatten();
-    let told = notices.filter_map(|notice| notice["text"].as_str()).any(|text| text.contains(group));
-    let same = memory["at"] == TIGHTER && memory["declared"] == 768 * MIB && memory["tighter"] == true;
+    let status: Status = serde_json::from_str(&ended.stdout).map_err(|error| format!("{error}: {}", ended.stdout))?;
+    let memory = limit(&status, "memory")?;
+    let group = memory.group.as_deref().unwrap_or_default();
+    let told = status.notices.iter().any(|notice| notice.text.contains(group));
+    let same = memory.at == Some(TIGHTER) && memory.declared == WANTED.memory && memory.tighter;
     if same && group.starts_with(SLICE) && group.ends_with("/libvirt") && told && !ended.success {
         return Ok(());
     }
-    Err(format!("exit status {}, memory {memory}, notices {}", ended.status, status["notices"]))
+    Err(format!("exit status {}, memory {memory:?}, notices {:?}", ended.status, status.notices))
 }
 
 /// What the status says of the guest's limit by a control.
-fn limit<'a>(status: &'a Value, control: &str) -> &'a Value {
-    let mut limits = status["guests"][0]["limits"].as_array().into_iter().flatten();
-    limits.find(|limit| limit["control"] == control).unwrap_or(&Value::Null)
+fn limit<'a>(status: &'a Status, control: &str) -> Result<&'a Limit, String> {
+    let mut limits = status.guests.iter().take(1).flat_map(|guest| &guest.limits);
+    limits.find(|limit| limit.control == control).ok_or_else(|| format!("no limit of {control}: {:?}", status.guests))
 }
 
 fn bounded(lab: &Lab, path: &str, when: &str) -> Result<(), String> {
@@ -93,9 +92,9 @@ fn bounded(lab: &Lab, path: &str, when: &str) -> Result<(), String> {
         return Err(format!("{when} the bounds along {path} are {bounds:?}, not {WANTED:?}"));
     }
     let status = lab.status()?;
-    let at = |control| &limit(&status, control)["at"];
-    let same = *at("memory") == 768 * MIB && *at("cpu") == 1_000_000 && *at("pids") == 256;
-    if same { Ok(()) } else { Err(format!("{when} the status says {}", status["guests"][0]["limits"])) }
+    let at = |control| limit(&status, control).map(|limit| limit.at);
+    let told = Bounds { memory: at("memory")?, cpu: at("cpu")?, pids: at("pids")? };
+    if told == WANTED { Ok(()) } else { Err(format!("{when} the status says {told:?}")) }
 }
 
 /// The cgroup of a process (cgroup v2).

@@ -25,7 +25,6 @@ mod stand_in;
 mod steady;
 mod stops;
 mod strace;
-mod varlink;
 mod watchers;
 
 use crate::inside::Lab;
@@ -57,14 +56,14 @@ impl Case {
 pub(crate) struct Boot {
     /// What it is called in the lab's output.
     pub(crate) name: &'static str,
-    /// Words for the kernel's command line. `systemd.mask=UNIT` keeps a unit away, `modprobe.blacklist=MODULE` a driver;
-    /// `bulkhead.manifest=NAME` takes `tests/cases/NAME/host.toml` instead of `examples/seed.toml`.
+    /// Words for the kernel's command line. `systemd.mask=UNIT` keeps a unit away, `modprobe.blacklist=MODULE` a driver.
     pub(crate) words: &'static [&'static str],
     /// How long its machine takes in software emulation, about, by which the longest is started first.
     pub(crate) seconds: u32,
 }
 
-/// The package installed, `examples/seed.toml` its manifest. A case leaves it as it found it: the seed applied.
+/// The package installed, `examples/seed.toml` its manifest. A case leaves it as it found it, the seed applied: the lab looks
+/// after each.
 pub(crate) const SEED: Boot = Boot { name: "seed", words: &[], seconds: 600 };
 
 /// The same for a case that takes as long as many others.

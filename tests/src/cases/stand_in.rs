@@ -1,15 +1,13 @@
 //! Who plays in the cases: namespaces that stand in for declared guests and for whatever is beyond the trunk.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::inside::Lab;
 use bulkhead_lab::packet::{
     Capture, Direction, Error, Ether, Frame, Marker, Namespace, Sender, Tag, run, sysctl, transport,
 };
 use bulkhead_types::Mac;
-use serde_json::Value;
-
-use crate::inside::Lab;
 
 /// The far side of the trunk, where its tagged frames are seen.
 pub(super) const FAR: &str = "eth2";
@@ -42,27 +40,24 @@ pub(super) struct Nic {
     /// Its bridge.
     pub(super) bridge: String,
     /// Its addresses.
-    pub(super) addresses: Vec<String>,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 impl Nic {
     /// The NIC of a declared guest on a segment.
     pub(super) fn of(lab: &Lab, guest: &str, segment: &str) -> Result<Self, String> {
-        let status = lab.status()?;
-        let named = |list: &Value, key: &str, name: &str| {
-            list.as_array().and_then(|all| all.iter().find(|one| one[key] == name).cloned())
-        };
-        named(&status["guests"], "name", guest)
-            .and_then(|guest| named(&guest["nics"], "segment", segment))
-            .and_then(|nic| Self::read(&nic))
-            .ok_or_else(|| format!("the status shows no NIC of {guest} on {segment}: {}", status["guests"]))
-    }
-
-    fn read(nic: &Value) -> Option<Self> {
-        let text = |key: &str| nic[key].as_str().map(str::to_owned);
-        let addresses = nic["addresses"].as_array()?.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect();
-        let mac: Mac = text("mac")?.parse().ok()?;
-        Some(Self { tap: text("tap")?, mac: mac.into(), bridge: text("bridge")?, addresses })
+        let guests = lab.status()?.guests;
+        let nics = guests.iter().filter(|one| one.name.as_str() == guest).flat_map(|one| &one.nics);
+        let nic = nics
+            .into_iter()
+            .find(|nic| nic.segment.as_str() == segment)
+            .ok_or_else(|| format!("the status shows no NIC of {guest} on {segment}: {guests:?}"))?;
+        Ok(Self {
+            tap: nic.tap.to_string(),
+            mac: nic.mac.into(),
+            bridge: nic.bridge.to_string(),
+            addresses: nic.addresses.clone(),
+        })
     }
 }
 
@@ -93,7 +88,7 @@ impl StandIn {
     /// Gives it its own addresses, so that its kernel speaks.
     pub(super) fn speak(&self) -> Result<(), Error> {
         self.nic.addresses.iter().try_for_each(|address| {
-            let length = if address.contains(':') { 64 } else { 24 };
+            let length = if address.is_ipv6() { 64 } else { 24 };
             self.namespace.address(LINK, &format!("{address}/{length}"))
         })
     }

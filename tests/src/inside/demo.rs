@@ -3,8 +3,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{CONTROL, Lab, Size, brief};
 use crate::cases::scenes;
 use crate::count::Count;
@@ -68,14 +66,13 @@ pub(super) fn with_shell(suite: Suite, size: Size) -> Result<bool, String> {
 fn time_to_ready(lab: &Lab) -> Result<(), String> {
     let (status, _) = lab.wait("everything to be ready", READY_DEADLINE, || {
         let status = lab.status()?;
-        let phases = status["phases"].as_array().ok_or("no phases")?;
-        let done = |phase: &Value| phase["since_start_us"].is_u64();
-        if status["ready"] == true && phases.iter().all(done) { Ok(status) } else { Err(brief(&status)) }
+        let done = status.phases.iter().all(|phase| phase.since_start_us.is_some());
+        if status.ready && done { Ok(status) } else { Err(brief(&status)) }
     })?;
-    for phase in status["phases"].as_array().into_iter().flatten() {
-        let seconds = |key: &str| phase[key].as_f64().unwrap_or_default() / 1e6;
-        let name = phase["phase"].as_str().unwrap_or_default();
-        let (start, boot) = (seconds("since_start_us"), seconds("since_boot_us"));
+    for phase in &status.phases {
+        let seconds = |time: Option<u64>| Duration::from_micros(time.unwrap_or_default()).as_secs_f64();
+        let (start, boot) = (seconds(phase.since_start_us), seconds(phase.since_boot_us));
+        let name = phase.phase.as_str();
         println!("{name:>8} {start:7.3} s after the daemon's start, {boot:6.2} s after the kernel's");
     }
     Ok(())

@@ -7,10 +7,10 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use bulkhead_api::Status;
+use bulkhead_lab::deadline::{Ended, run_until};
 
-use super::{CASES_FOLDER, CONTROL, SEED_MANIFEST};
-use crate::program::{Ended, run_until};
+use super::{Agent, CASES_FOLDER, CONTROL, SEED_MANIFEST};
 use crate::suite::Suite;
 
 /// Where the daemon reads its manifest.
@@ -119,17 +119,25 @@ impl Lab {
 
     /// Applies `examples/seed.toml` again, which each case of the boot `SEED` leaves behind.
     pub(crate) fn apply_seed(&self) -> Result<String, String> {
-        let seed = fs::read_to_string(SEED_MANIFEST).map_err(|error| format!("{SEED_MANIFEST}: {error}"))?;
-        self.apply(&seed)
+        self.apply(&read(SEED_MANIFEST)?)
     }
 
-    /// `bulkhead status --json`, whether all is as the manifest says or not.
-    pub(crate) fn status(&self) -> Result<Value, String> {
-        let words = ["bulkhead", "status", "--json"];
-        let ended = self.attempt(&words, DEADLINE)?;
-        // What keeps it from an answer is said on standard error.
-        let text = if ended.stderr.is_empty() { ended.stdout } else { return Err(said(&words, &ended)) };
-        serde_json::from_str(&text).map_err(|error| format!("bulkhead status --json: {error}: {text}"))
+    /// Whether the host is as the seed says, as a case finds it and leaves it.
+    pub(super) fn as_found(&self) -> Result<(), String> {
+        if read(MANIFEST)? != read(SEED_MANIFEST)? {
+            return Err(format!("{MANIFEST} is not the seed any more"));
+        }
+        self.wait("the host to be as the seed says", APPLY_DEADLINE, || {
+            let mut agent = Agent::connect()?;
+            let (manifest, plan) = (agent.status()?.manifest, agent.plan()?);
+            if !manifest.pending && plan.steps.is_empty() { Ok(()) } else { Err(format!("{manifest:?}, {plan:?}")) }
+        })
+        .map(drop)
+    }
+
+    /// What the daemon knows of the host.
+    pub(crate) fn status(&self) -> Result<Status, String> {
+        Agent::connect()?.status()
     }
 
     /// The last lines of the daemon's log.
@@ -140,14 +148,17 @@ impl Lab {
     }
 }
 
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+}
+
 /// How a command failed, for people.
 fn said(words: &[&str], ended: &Ended) -> String {
     format!("`{}` ended with {}: {}{}", words.join(" "), ended.status, ended.stderr.trim_end(), ended.stdout.trim_end())
 }
 
 /// What of a status says why the host is not ready yet.
-pub(crate) fn brief(status: &Value) -> String {
-    let notices = status["notices"].as_array().into_iter().flatten();
-    let notices: Vec<_> = notices.map(|notice| format!("\n{}: {}", notice["object"], notice["text"])).collect();
-    format!("ready {}, phases {}{}", status["ready"], status["phases"], notices.concat())
+pub(crate) fn brief(status: &Status) -> String {
+    let notices: String = status.notices.iter().map(|notice| format!("\n{}: {}", notice.object, notice.text)).collect();
+    format!("ready {}, phases {:?}{notices}", status.ready, status.phases)
 }

@@ -1,5 +1,6 @@
 //! What runs in a machine of the lab, as root, from its unit `bulkhead-lab.service`: the rooms' kernel tests, then cases.
 
+mod agent;
 mod demo;
 mod lab;
 mod tests;
@@ -8,11 +9,12 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use bulkhead_lab::deadline::run_until;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use agent::Agent;
 pub(crate) use lab::{Lab, MANIFEST, brief};
 
-use crate::program::run_until;
 use crate::suite::Suite;
 
 /// Where the initramfs mounts what the host hands in.

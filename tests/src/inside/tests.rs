@@ -78,10 +78,17 @@ fn shown(case: &Case, lab: &Lab) -> bool {
     let began = Instant::now();
     let ended = catch_unwind(AssertUnwindSafe(|| (case.run)(lab)))
         .unwrap_or_else(|_| Err("the case itself panicked; its message stands in the machine's journal".to_owned()));
+    let time = began.elapsed();
+    // The next case begins where this one ends.
+    let left = lab.as_found().map_err(|error| format!("what the case left behind: {error}"));
+    let ended = match (ended, left) {
+        (Err(reason), Err(left)) => Err(format!("{reason}\n{left}")),
+        (ended, left) => ended.and(left),
+    };
     let word = if ended.is_ok() { "ok" } else { "FAILED" };
     let title = case.title(lab.suite());
-    println!("{title} ... {word} ({:.1} s)", began.elapsed().as_secs_f64());
-    took(&title, began.elapsed());
+    println!("{title} ... {word} ({:.1} s)", time.as_secs_f64());
+    took(&title, time);
     for line in lab.take_measured() {
         println!("    {line}");
     }

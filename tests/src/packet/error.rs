@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use bulkhead_types::chain;
 
@@ -33,14 +32,6 @@ pub enum Error {
         status: ExitStatus,
         /// What it said.
         output: String,
-    },
-    /// A program that did not end.
-    #[error("`{line}` did not end in {deadline:?}")]
-    Late {
-        /// The command line.
-        line: String,
-        /// How long it had.
-        deadline: Duration,
     },
     /// A thread that ended by a panic.
     #[error("the thread that was to {0} ended by a panic")]

@@ -3,13 +3,7 @@
 export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
 dpkg --force-unsafe-io --install /lab/bulkhead.deb
 
-manifest=/lab/examples/seed.toml
-for word in $(cat /proc/cmdline); do
-    case "$word" in
-    bulkhead.manifest=*) manifest=/lab/cases/${word#*=}/host.toml ;;
-    esac
-done
-install -D -m 0644 "$manifest" /etc/bulkhead/host.toml
+install -D -m 0644 /lab/examples/seed.toml /etc/bulkhead/host.toml
 
 mkdir -p /etc/systemd/system/multi-user.target.wants
 install -m 0644 /lab/bulkhead-lab.service /etc/systemd/system/

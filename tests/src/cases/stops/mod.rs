@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use bulkhead_api::Phase;
+use serde_json::Value;
 
 use bulkhead_lab::packet::{Ether, Frame, Marker, Namespace, Sender, run};
 
 use super::drip::Drip;
 use super::stand_in::{FAR, LINK, Nic, StandIn, far_side_up, station};
-use super::varlink::Agent;
 use super::watchers::{PATIENCE, Watchers};
 use super::{Case, LONG, daemon};
-use crate::inside::{Lab, MANIFEST};
+use crate::inside::{Agent, Lab, MANIFEST};
 use crate::suite::Suite;
 use tracer::{Stop, Traced};
 
@@ -173,13 +173,12 @@ fn first_apply(lab: &Lab, stop: &Stop) -> Result<Vec<String>, String> {
 /// Whether a daemon has nothing left to do.
 fn complete() -> Result<(), String> {
     let mut agent = Agent::connect()?;
-    let status = agent.call("Status")?;
-    let mut phases = status["status"]["phases"].as_array().into_iter().flatten();
-    if !phases.any(|phase| phase["phase"] == "guests" && phase["since_start_us"].is_u64()) {
-        return Err(status["status"]["phases"].to_string());
+    let phases = agent.status()?.phases;
+    if !phases.iter().any(|phase| phase.phase == Phase::Guests && phase.since_start_us.is_some()) {
+        return Err(format!("{phases:?}"));
     }
-    let plan = agent.call("Plan")?;
-    if plan["steps"] == json!([]) { Ok(()) } else { Err(plan["steps"].to_string()) }
+    let steps = agent.plan()?.steps;
+    if steps.is_empty() { Ok(()) } else { Err(format!("{steps:?}")) }
 }
 
 fn settled(lab: &Lab) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -14,12 +15,24 @@ use crate::rooms::KernelTests;
 use crate::suite::Suite;
 use crate::vm::{self, Image, Payload, Ran, Screen, Start};
 
-/// The rooms' kernel tests have a machine without the daemon, which would mend what they change.
-const ROOMS: Boot =
-    Boot { name: "rooms", words: &["systemd.mask=bulkheadd.service", "systemd.mask=bulkheadd.socket"], seconds: 400 };
+/// The rooms' kernel tests have a machine without the daemon, which would mend what they change, and without libvirtd, which
+/// would ask QEMU for its abilities for half a minute.
+const ROOMS: Boot = Boot {
+    name: "rooms",
+    words: &[
+        "systemd.mask=bulkheadd.service",
+        "systemd.mask=bulkheadd.socket",
+        "systemd.mask=libvirtd.service",
+        "systemd.mask=libvirtd.socket",
+        "systemd.mask=libvirtd-ro.socket",
+        "systemd.mask=libvirtd-admin.socket",
+    ],
+    seconds: 400,
+};
 /// Those that start guests take as long as all others, and have a machine of their own.
-const GUESTS: Boot = Boot { name: "guests", words: ROOMS.words, seconds: 500 };
-/// However many processors there are: each machine has 2 GiB.
+const GUESTS: Boot =
+    Boot { name: "guests", words: &["systemd.mask=bulkheadd.service", "systemd.mask=bulkheadd.socket"], seconds: 500 };
+/// Unless somebody asks for more: each machine has 2 GiB of memory, however many processors there are.
 const MOST: usize = 4;
 
 /// One machine, and what is to be done in it.
@@ -64,7 +77,7 @@ pub(crate) fn plan(suites: &[Suite], filter: Option<&str>, kernel_tests: &[Kerne
     all
 }
 
-/// Runs the machines. One that dies is a failed test, and no reason not to try the next.
+/// Runs the machines, `side_by_side` at a time or one for each processor. One that dies is a failed test, and no reason not to try the next.
 ///
 /// # Errors
 /// When an image or the payload cannot be made.
@@ -74,13 +87,15 @@ pub(crate) fn run(
     package: &Path,
     kernel_tests: &[KernelTests],
     planned: Vec<Planned>,
+    side_by_side: Option<NonZeroUsize>,
 ) -> Result<Ran, String> {
     let programs: Vec<(String, PathBuf)> = kernel_tests.iter().map(KernelTests::file).collect();
     let tasks: Vec<(&str, &Task)> = planned.iter().map(|one| (one.name.as_str(), &one.task)).collect();
     let payload = Payload::write(root, lab, package, &programs, &tasks).map_err(|e| chain(&e))?;
     let imaged = |one: Planned| vm::build(lab, one.task.suite).map(|image| (one, image)).map_err(|e| chain(&e));
     let queue = planned.into_iter().map(imaged).collect::<Result<VecDeque<_>, _>>()?;
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST).min(queue.len());
+    let processors = || thread::available_parallelism().map_or(1, usize::from).min(MOST);
+    let workers = side_by_side.map_or_else(processors, usize::from).min(queue.len());
     let queue = Mutex::new(queue);
     // The lock is not held while a machine runs.
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

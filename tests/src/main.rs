@@ -18,6 +18,7 @@ mod suite;
 mod test;
 mod vm;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -56,6 +57,9 @@ enum Command {
         /// Which machines to run them in
         #[arg(long, value_enum, default_value_t = Suites::All)]
         suite: Suites,
+        /// How many machines run side by side; one for each processor, and at most four, unless given
+        #[arg(long)]
+        machines: Option<NonZeroUsize>,
     },
 }
 
@@ -83,7 +87,7 @@ fn main() -> ExitCode {
         Command::Package => package(root),
         Command::Demo { shell } => demo::run(root, shell),
         Command::Inside => inside::run(),
-        Command::Test { filter, suite } => test::run(root, suite.list(), filter.as_deref()),
+        Command::Test { filter, suite, machines } => test::run(root, suite.list(), filter.as_deref(), machines),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,

@@ -63,7 +63,9 @@ pub(crate) fn build(root: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf, Err
     let target = root.join("target");
     let stage = target.join("debian/stage");
     remove(&stage)?;
-    cargo(root, &["build", "--release", "--locked", "--package", "bulkhead", "--bins"], progress)?;
+    // With the example cargo chooses the same features of the dependencies as for the kernel tests, and builds none twice.
+    let build = ["build", "--release", "--locked", "--package", "bulkhead", "--bins", "--example", "reference"];
+    cargo(root, &build, progress)?;
     for (name, place) in [("bulkheadd", "usr/sbin/bulkheadd"), ("bulkhead", "usr/bin/bulkhead")] {
         install(&target.join("release").join(name), &stage.join(place), 0o755)?;
     }
@@ -93,8 +95,9 @@ fn reference(root: &Path, stage: &Path, progress: &dyn Fn(&str)) -> Result<(), E
         make_directory(directory)?;
     }
     let (man, shells) = (pages.to_string_lossy(), completions.to_string_lossy());
-    let run = ["run", "--locked", "--package", "bulkhead", "--example", "reference"];
-    cargo(root, &[&run[..], &["--", "--man", &man, "--completions", &shells]].concat(), progress)?;
+    progress("writing man pages and completions");
+    let mut command = Command::new(root.join("target/release/examples/reference"));
+    output(command.args(["--man", &man, "--completions", &shells]), progress)?;
     for page in list(&pages)? {
         let section = page.extension().unwrap_or_default().to_string_lossy().into_owned();
         compress(&page, &stage.join("usr/share/man").join(format!("man{section}")), progress)?;

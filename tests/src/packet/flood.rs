@@ -25,7 +25,7 @@ pub fn send_counted(sender: &Sender, frame: &Frame, count: u64) -> Result<(), Er
 }
 
 /// Frames sent in bursts that a pause of a millisecond parts, by a thread for each sender: whoever is flooded has to
-/// get some of two emulated processors too, or nothing is changed under the flood.
+/// get some of the one emulated processor too, or little is changed under the flood.
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
@@ -59,7 +59,7 @@ impl Flood {
 }
 
 fn send(sender: &Sender, frames: &[Vec<u8>], stop: &AtomicBool) -> u64 {
-    const AT_ONCE: u64 = 8;
+    const AT_ONCE: u64 = 2;
     let mut sent = 0;
     for (number, frame) in (1..).zip(frames.iter().cycle()) {
         if stop.load(Ordering::Acquire) {

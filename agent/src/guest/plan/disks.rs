@@ -47,11 +47,27 @@ pub(super) fn image<'a>(desired: &Desired, guest: &Guest, disk: &Disk, found: &'
             guest.name
         )),
         (Some(path), _) if path == volume => Image::Set,
+        (Some(path), Some(Ok(images))) if holds(images) && leaves_encryption(desired, disk, path) => {
+            Image::Kept(format!(
+                "its disk {target} is on {}, an overlay of {} that is outside its encrypted pool {}; while it runs, \
+             `virsh blockcommit {} {target} --active --pivot` writes it into the volume",
+                path.display(),
+                volume.display(),
+                disk.pool,
+                guest.name
+            ))
+        }
         (_, Some(Ok(images))) if holds(images) => Image::Overlay(here),
         (_, Some(Ok(_))) => Image::Set,
         (Some(path), Some(Err(why))) => Image::Kept(unknown(path, target, volume, why)),
         (Some(path), None) => Image::Kept(unknown(path, target, volume, "libvirt was not asked")),
     }
+}
+
+/// Whether an image of a disk whose pool must be encrypted is outside that pool.
+fn leaves_encryption(desired: &Desired, disk: &Disk, image: &Path) -> bool {
+    let pool = desired.pools.iter().find(|pool| pool.name == disk.pool);
+    pool.is_some_and(|pool| pool.encrypted && !image.starts_with(&pool.path))
 }
 
 fn unknown(path: &Path, target: &str, volume: &Path, why: &str) -> String {

@@ -553,6 +553,20 @@ fn a_guest_on_an_image_of_which_nothing_is_known_is_left_alone() {
 }
 
 #[test]
+fn an_overlay_outside_its_encrypted_pool_holds_its_guest() {
+    let mut desired = samples::desired();
+    desired.pools[0].encrypted = true;
+    let within = "/var/lib/libvirt/images/example-vda.s1";
+    for (image, held) in [("/var/tmp/example-vda.s1", true), (within, false)] {
+        let mut world = on_image(image, Ok(vec![image, BASE]), State::ShutOff);
+        world.pools[0].autostart = false;
+        let plan = plan(&desired, &world, &Given::default());
+        assert_eq!(!words(&plan).contains(&"start example".to_owned()), held, "{:?}", words(&plan));
+        assert_eq!(texts(&plan).contains("outside its encrypted pool default"), held, "{}", texts(&plan));
+    }
+}
+
+#[test]
 fn a_disk_whose_image_has_nothing_to_do_with_the_volume_is_put_back() {
     let world = on_image("/x/other", Ok(vec!["/x/other", "/x/golden"]), State::ShutOff);
     assert!(words(&plan(&samples::desired(), &world, &Given::default()))[0].contains("image /x/other instead of"));

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bulkhead::cli::plan::draw;
-use bulkhead::manifest::{HostId, parse, read};
+use bulkhead::manifest::{HostId, Manifest, parse, read};
 use bulkhead::offline::plan;
-use bulkhead_api::{Phase, Plan};
+use bulkhead_policy::text;
 
 fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plans");
@@ -19,15 +19,8 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-fn planned(folder: &Path) -> Plan {
-    let host: HostId = "0123456789abcdef0123456789abcdef".parse().unwrap();
-    let manifest = parse(&read(folder).unwrap()).map_err(|problems| problems.render(false)).unwrap();
-    plan(&manifest, &host)
-}
-
-/// The commands of the policy, one a line: what `nft -f` would take.
-fn ruleset(plan: &Plan) -> String {
-    plan.steps.iter().filter(|step| step.phase == Phase::Policy).map(|step| format!("{}\n", step.text)).collect()
+fn manifest(folder: &Path) -> Manifest {
+    parse(&read(folder).unwrap()).map_err(|problems| problems.render(false)).unwrap()
 }
 
 /// Compares with the text in the folder, or writes it.
@@ -43,12 +36,13 @@ fn compare(file: &Path, found: &str, differ: &mut Vec<String>) {
 
 #[test]
 fn every_manifest_is_planned_as_its_texts_say() {
+    let host: HostId = "0123456789abcdef0123456789abcdef".parse().unwrap();
     let mut differ = Vec::new();
     let folders = folders();
     for folder in &folders {
-        let plan = planned(folder);
-        compare(&folder.join("plan.txt"), &draw(&plan, 80), &mut differ);
-        compare(&folder.join("ruleset.nft"), &ruleset(&plan), &mut differ);
+        let manifest = manifest(folder);
+        compare(&folder.join("plan.txt"), &draw(&plan(&manifest, &host), 80), &mut differ);
+        compare(&folder.join("ruleset.nft"), &text(&manifest.lower(&host).policy), &mut differ);
     }
     assert!(differ.is_empty(), "UPDATE=1 writes them anew; the diff is the review:\n{}", differ.join("\n"));
     assert!(folders.len() >= 5, "only {} folders were found", folders.len());

@@ -37,6 +37,8 @@ pub struct Definition {
     pub vcpus_follow: Option<&'static str>,
     /// The cgroup partition.
     pub partition: Option<String>,
+    /// The program that runs it: of a definition that was found, the one that it names; of a wanted one, those that may.
+    pub emulators: BTreeSet<String>,
     /// Disks, in their order.
     pub disks: Vec<DiskDefinition>,
     /// NICs, in their order.
@@ -122,6 +124,7 @@ impl Definition {
             vcpus_now: guest.vcpus_now,
             vcpus_max: guest.vcpus_max,
             partition: Some(partition(&guest.name)),
+            emulators: host.emulators.clone(),
             disks: disks.collect(),
             nics: nics.collect(),
             ..Self::default()
@@ -227,7 +230,10 @@ impl Definition {
             None if found.is_ours() => None,
             None => Some(format!("undeclared {found}")),
         });
-        found.breaches.iter().cloned().chain(nics).collect()
+        // Another program than libvirt's own may do with its arguments what it likes.
+        let strange = found.emulators.difference(&self.emulators).filter(|_| !self.emulators.is_empty());
+        let strange = strange.map(|program| format!("emulator {program}"));
+        found.breaches.iter().cloned().chain(strange).chain(nics).collect()
     }
 
     /// The same of the definition that a domain runs with, where a difference that the next start mends is a violation today.

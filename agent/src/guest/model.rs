@@ -1,6 +1,6 @@
 //! What the manifest wants of libvirt, what libvirt has, and which of it is ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -175,6 +175,8 @@ pub struct Host {
     pub kind: String,
     /// The machine type of new definitions; `None` leaves it to libvirt.
     pub machine: Option<String>,
+    /// The programs that libvirt itself runs guests with.
+    pub emulators: BTreeSet<String>,
 }
 
 impl Host {

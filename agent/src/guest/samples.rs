@@ -1,5 +1,7 @@
 //! Manifests for the tests of this room.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::definition::Definition;
@@ -7,7 +9,7 @@ use super::model::{Desired, Disk, Format, Guest, Host, Network, Nic, Pool};
 
 /// libvirt's emulation on a PC.
 pub(crate) fn host() -> Host {
-    Host { kind: "qemu".to_owned(), machine: Some("q35".to_owned()) }
+    Host { kind: "qemu".to_owned(), machine: Some("q35".to_owned()), emulators: BTreeSet::new() }
 }
 
 /// The pool of the examples.

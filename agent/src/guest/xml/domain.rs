@@ -62,6 +62,7 @@ fn facets(root: &Element) -> Definition {
         memory_follows: memory_follows(root),
         vcpus_follow: vcpus_follow(root),
         partition: root.text_at(&["resource", "partition"]),
+        emulators: named("emulator").map(|emulator| emulator.content().trim().to_owned()).collect(),
         disks: named("disk").map(read_disk).collect(),
         nics: named("interface").map(read_nic).collect(),
         breaches: root.children().filter_map(root_breach).collect(),

@@ -11,6 +11,7 @@ const MACHINE: &str = "q35";
 /// Reads `virsh capabilities`: the best domain type for the host's own architecture, and whether that has our machine.
 pub(crate) fn read_host(xml: &str) -> Result<Host, XmlError> {
     let root = Element::parse_as(xml, "capabilities")?;
+    let emulators = root.children().flat_map(programs).collect();
     let host = root.text_at(&["host", "cpu", "arch"]);
     let hvm = |guest: &&Element| guest.name == "guest" && guest.text_at(&["os_type"]).as_deref() == Some("hvm");
     let full = root.children().filter(hvm);
@@ -23,7 +24,14 @@ pub(crate) fn read_host(xml: &str) -> Result<Host, XmlError> {
     let offered: Vec<_> = named("domain").filter_map(|domain| domain.get("type")).collect();
     let kind = KINDS.into_iter().find(|kind| offered.contains(kind)).or(offered.first().copied()).unwrap_or("qemu");
     let machine = named("machine").any(|machine| machine.content().trim() == MACHINE).then(|| MACHINE.to_owned());
-    Ok(Host { kind: kind.to_owned(), machine })
+    Ok(Host { kind: kind.to_owned(), machine, emulators })
+}
+
+/// The programs that a kind of guests is run with: one for its architecture, or one for a domain type of that.
+fn programs(guest: &Element) -> Vec<String> {
+    let arches = guest.children().filter(|child| child.name == "arch");
+    let places = arches.flat_map(|arch| std::iter::once(arch).chain(arch.children().filter(|e| e.name == "domain")));
+    places.filter_map(|place| place.text_at(&["emulator"])).collect()
 }
 
 #[cfg(test)]
@@ -34,7 +42,7 @@ mod tests {
         format!(
             "<capabilities><host><cpu><arch>x86_64</arch></cpu></host>
              <guest><os_type>hvm</os_type><arch name='i686'><machine>pc</machine><domain type='kvm'/></arch></guest>
-             <guest><os_type>hvm</os_type><arch name='x86_64'><machine maxCpus='255'>q35</machine>{kinds}</arch></guest>
+             <guest><os_type>hvm</os_type><arch name='x86_64'><emulator>/usr/bin/qemu-system-x86_64</emulator><machine maxCpus='255'>q35</machine>{kinds}</arch></guest>
              </capabilities>"
         )
     }
@@ -42,7 +50,8 @@ mod tests {
     #[test]
     fn kvm_is_taken_where_the_hosts_own_architecture_offers_it() {
         let both = read_host(&capabilities("<domain type='qemu'/><domain type='kvm'/>")).unwrap();
-        assert_eq!(both, Host { kind: "kvm".to_owned(), machine: Some("q35".to_owned()) });
+        let emulators = ["/usr/bin/qemu-system-x86_64".to_owned()].into();
+        assert_eq!(both, Host { kind: "kvm".to_owned(), machine: Some("q35".to_owned()), emulators });
         assert!(both.accelerated());
         let emulated = read_host(&capabilities("<domain type='qemu'/>")).unwrap();
         assert_eq!(emulated.kind, "qemu");

@@ -131,6 +131,19 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_libvirt_would_not_run_by_itself_is_a_violation() {
+        let mut wanted = samples::definition();
+        wanted.emulators = ["/usr/bin/qemu-system-x86_64".to_owned()].into();
+        let xml = domain_xml("example", &wanted, None).unwrap();
+        for (program, violations) in
+            [("/usr/bin/qemu-system-x86_64", vec![]), ("/usr/local/bin/q", vec!["emulator /usr/local/bin/q"])]
+        {
+            let with = xml.replace("<devices>", &format!("<devices><emulator>{program}</emulator>"));
+            assert_eq!(wanted.violations(&read_domain(&with).unwrap().definition), violations);
+        }
+    }
+
+    #[test]
     fn what_a_person_adds_within_the_walls_is_named_and_is_no_violation() {
         for (added, name) in [
             (

@@ -1,137 +1,102 @@
-//! The agent: follows one manifest, looks when it is woken, serves requests, and tells how the host stands.
+//! The agent: follows one manifest, looks where it is woken, serves requests, and says how the host stands.
+//!
+//! Its loop waits for nobody: looks are tasks beside it, and a request is a state that each turn of the loop takes further.
 
+mod apply;
 mod boot;
 mod load;
+mod publisher;
 mod requests;
 mod teardown;
-mod told;
+mod watchdog;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
-use bulkhead_api::{Done, Ended, Phase, Problem};
-use tokio::time::Instant;
+use bulkhead_api::{Ended, Phase, Problem};
+use tokio::time::{Instant, sleep_until};
 
 use crate::generations::{Generation, Generations};
-use crate::manifest::Desired;
-use crate::reconcile::{Host, Rooms, reconcile};
-use crate::socket::Requests;
-use crate::watch::{Reason, Wake, Watches};
-pub(crate) use told::Told;
+use crate::reconcile::{Looked, Reconciler};
+use crate::rooms::Name;
+use crate::socket::{Request, Requests};
+use crate::watch::{Dirty, Reason, Wake};
+pub(crate) use publisher::Publisher;
+use requests::Work;
+pub(crate) use watchdog::Watchdog;
 
-/// Turns in a row after one wake: what one turn makes, such as a guest and its tap, the next one finds.
-const TURNS: usize = 4;
-/// The first and the longest pause after a turn that left something to do: wakes are then too often our own doing.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Applies and teardowns that wait for the one under way; the next ones stay in the socket's queue, which is bounded.
+const WAITING: usize = 8;
 
 /// The agent.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    pub(crate) rooms: Rooms,
-    pub(crate) watches: Watches,
+    pub(crate) reconciler: Reconciler,
+    pub(crate) dirty: Arc<Dirty>,
+    pub(crate) watchdog: Watchdog,
     pub(crate) generations: Generations,
     /// Where the manifest's files are.
     pub(crate) manifest: PathBuf,
-    /// What is made so; `None` changes nothing.
-    pub(crate) followed: Option<Followed>,
+    /// What is followed; `None` changes nothing.
+    pub(crate) generation: Option<Generation>,
     /// Why it is not what should be followed.
     pub(crate) trouble: Option<Problem>,
-    pub(crate) told: Told,
-}
-
-/// The manifest that the host follows.
-#[derive(Debug)]
-pub(crate) struct Followed {
-    pub(crate) generation: Generation,
-    pub(crate) desired: Desired,
-}
-
-/// What a wake or a request came to.
-pub(crate) struct Ran {
-    /// How every room stood at the end.
-    pub(crate) host: Host,
-    /// Every write on the way there.
-    pub(crate) done: Vec<Done>,
+    pub(crate) publisher: Publisher,
+    /// The apply or teardown under way.
+    pub(crate) work: Option<Work>,
+    /// Those that came meanwhile.
+    pub(crate) waiting: VecDeque<Request>,
 }
 
 impl Agent {
-    /// Runs for ever: a turn for each wake, and for each request.
+    /// Runs for ever.
     pub(crate) async fn run(mut self, mut requests: Requests) {
-        let mut pause = PAUSE.0;
-        let mut wake = Wake::now(Reason::Start);
+        self.dirty.mark(Wake::now(Reason::Start));
         loop {
-            if self.watches.files_changed() || matches!(wake.reason, Reason::Start | Reason::Timer) {
-                if self.followed.is_none() && self.trouble.is_some() {
-                    self.start();
-                }
-                self.look_at_files();
+            let now = Instant::now();
+            self.reconciler.begin(now, self.work.as_ref().map(Work::progress));
+            let next = self.next_instant(now);
+            tokio::select! {
+                wakes = self.dirty.take() => wakes.into_iter().for_each(|wake| self.woken(wake)),
+                Some(request) = requests.recv(), if self.waiting.len() < WAITING => self.serve(request),
+                Some(looked) = self.reconciler.next() => self.looked(&looked),
+                () = sleep_until(next) => {}
             }
-            let verified = self.turn(wake).await;
-            pause = if verified { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
-            let rested = Instant::now() + if verified { Duration::ZERO } else { pause };
-            wake = loop {
-                tokio::select! {
-                    Some(request) = requests.recv() => self.serve(request).await,
-                    wake = next(&mut self.watches, rested) => break wake,
-                }
-            };
+            self.watchdog.turn(&mut self.reconciler, self.generation.is_none());
+            self.advance();
         }
     }
 
-    /// Makes the host as the followed manifest says, and tells what had to be mended. True when nothing is left to do.
-    async fn turn(&mut self, wake: Wake) -> bool {
-        if self.followed.is_none() {
-            self.told.idle(self.trouble.as_ref());
-            return true;
-        }
-        let ran = self.settle(false, &mut |_| ()).await;
-        self.told.woken(wake, &ran);
-        ran.host.verified()
+    /// When the loop has something to do by itself.
+    fn next_instant(&self, now: Instant) -> Instant {
+        let own =
+            [self.reconciler.next_begin(now), self.work.as_ref().and_then(Work::deadline), self.watchdog.deadline()];
+        own.into_iter().flatten().min().unwrap_or(now + watchdog::IDLE)
     }
 
-    /// Turns until one has nothing to write, or nothing more can be done.
-    pub(crate) async fn settle(&mut self, force: bool, progress: &mut (dyn FnMut(Done) + Send)) -> Ran {
-        let mut ran = Ran { host: Host::unknown(), done: Vec::new() };
-        let Some(followed) = &self.followed else { return ran };
-        for _ in 0..TURNS {
-            let told = &mut self.told;
-            let mut log = |done: Done| {
-                say(&done);
-                progress(done);
-            };
-            let desired = &followed.desired;
-            let mut ready = |host: &Host| told.network(followed, host);
-            let (rooms, watches) = (&mut self.rooms, &mut self.watches);
-            ran.host = reconcile(rooms, watches, desired, force, &mut ready, &mut log).await;
-            self.told.host(followed, &ran.host);
-            let commands = ran.host.policy.done.iter().filter(|done| done.outcome == Ended::Done).count();
-            if commands > 0 {
-                tracing::info!(phase = "policy", commands, "nft: a transaction of {commands}");
+    fn woken(&mut self, wake: Wake) {
+        if matches!(wake.reason, Reason::Files | Reason::Start | Reason::Timer) {
+            if self.generation.is_none() && self.trouble.is_some() {
+                self.start();
             }
-            // Each room has verified what it wrote; only what libvirt and systemd were asked may show in the others.
-            let others = ran.host.limits.done.iter().chain(&ran.host.guests.done);
-            let again = others.into_iter().any(|done| done.outcome == Ended::Done);
-            ran.done.extend(ran.host.done().cloned());
-            if !again {
-                break;
-            }
+            self.look_at_files();
         }
-        ran
+        if self.generation.is_none() {
+            self.publisher.idle(self.trouble.as_ref());
+        }
+        self.reconciler.wake(wake);
     }
-}
 
-/// The next wake, and not before the pause is over. Wakes that come meanwhile wait.
-async fn next(watches: &mut Watches, rested: Instant) -> Wake {
-    tokio::time::sleep_until(rested).await;
-    watches.next().await
-}
-
-/// A line of the log for each step; those of a policy that was committed are hundreds at a time, and one line says so.
-fn say(done: &Done) {
-    let (phase, object, text) = (done.phase.as_str(), &done.object, &done.text);
-    match (&done.outcome, done.why.as_deref()) {
-        (Ended::Done, _) if done.phase == Phase::Policy => tracing::debug!(phase, %object, "{text}"),
-        (Ended::Done, _) => tracing::info!(phase, %object, "{text}"),
-        (_, why) => tracing::warn!(phase, %object, "{text}: {}", why.unwrap_or("failed")),
+    fn looked(&mut self, looked: &Looked) {
+        let commands = looked.done.iter().filter(|done| done.outcome == Ended::Done).count();
+        if looked.name == Name::Policy && commands > 0 {
+            tracing::info!(phase = Phase::Policy.as_str(), commands, "nft: a transaction of {commands}");
+        }
+        if let Some(work) = &mut self.work {
+            work.looked(looked);
+        }
+        self.watchdog.looked(looked.name, self.reconciler.states());
+        self.publisher.looked(&self.reconciler, looked);
     }
 }

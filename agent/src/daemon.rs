@@ -1,25 +1,27 @@
 //! The daemon: gives up every privilege that it does not need, opens the rooms and the socket, and runs the agent.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_netlink as netlink;
-use bulkhead_policy as policy;
 use bulkhead_sandbox::{self as sandbox, capabilities};
 use bulkhead_types::chain;
 use clap::Parser;
 use tokio::task::LocalSet;
 
-use crate::agent::{Agent, Told};
+use crate::agent::{Agent, Publisher, Watchdog};
 use crate::generations::{Directories, Generations};
 use crate::guest::{self, Libvirt};
 use crate::manifest;
-use crate::reconcile::Rooms;
-use crate::resolver::Resolver;
+use crate::reconcile::Reconciler;
+use crate::rooms;
 use crate::socket::{self, Bounds, Groups, Service};
-use crate::watch::Watches;
+use crate::watch;
+
+/// Threads that look at rooms. A large ruleset keeps one of them busy for as long as it takes to compare it.
+const WORKERS: usize = 2;
 
 /// Makes this host as /etc/bulkhead says, and keeps it so. Started by systemd; people use bulkhead(1).
 #[derive(Debug, Parser)]
@@ -56,12 +58,9 @@ enum Error {
     /// No runtime, no socket, or no groups.
     #[error("cannot {0}")]
     Io(&'static str, #[source] std::io::Error),
-    /// The routing socket.
+    /// A room.
     #[error(transparent)]
-    Links(#[from] netlink::Error),
-    /// libnftables.
-    #[error(transparent)]
-    Policy(#[from] policy::Error),
+    Rooms(#[from] rooms::OpenError),
     /// libvirt's threads.
     #[error(transparent)]
     Guests(#[from] guest::Error),
@@ -96,9 +95,9 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     // Before there is a second thread: capabilities are a thread's own.
     capabilities::drop_to_required()?;
     let io = |what| move |error| Error::Io(what, error);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
-    // One thread does everything but libvirt's and libnftables' calls, so that the order is the one of the source.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(WORKERS).enable_all().build().map_err(io("start the runtime"))?;
+    // The loop and the socket have this thread to themselves; looks at rooms are the workers'.
     LocalSet::new().block_on(&runtime, serve(arguments))
 }
 
@@ -110,23 +109,28 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
     };
     let groups = Groups::resolve().map_err(io("look the groups up"))?;
     let libvirt = Arc::new(Libvirt::open(guest::SYSTEM)?);
-    let rooms = Rooms {
-        policy: policy::Ruleset::open()?,
-        links: netlink::Kernel::open()?,
-        resolver: Resolver::default(),
-        limits: sandbox::Systemd::new(),
-        libvirt: Arc::clone(&libvirt),
-    };
-    let (told, status) = Told::new();
+    let reconciler = Reconciler::new(rooms::open(&libvirt)?);
+    let (publisher, status) = Publisher::new();
     let (queues, requests) = socket::queues();
     let service = Service::new(groups, Bounds::default(), &manifest::schema(), status, queues);
     tokio::task::spawn_local(socket::serve(listener, service));
     let timer = (arguments.resync > 0).then(|| Duration::from_secs(arguments.resync));
     // The watches open before the first look, so that nothing falls between the two.
-    let watches = Watches::open(&arguments.manifest, libvirt, timer);
+    let dirty = watch::open(&arguments.manifest, libvirt, timer);
     let generations = Generations::new(Directories::default());
     let manifest = arguments.manifest.clone();
-    let mut agent = Agent { rooms, watches, generations, manifest, followed: None, trouble: None, told };
+    let mut agent = Agent {
+        reconciler,
+        dirty,
+        watchdog: Watchdog::of_the_environment(),
+        generations,
+        manifest,
+        generation: None,
+        trouble: None,
+        publisher,
+        work: None,
+        waiting: VecDeque::new(),
+    };
     agent.start();
     capabilities::assert_required()?;
     let mut end =

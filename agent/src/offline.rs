@@ -19,7 +19,7 @@ pub fn plan(manifest: &Manifest, host: &HostId) -> Plan {
     let mut plan = Plan::default();
     add(&mut plan, Phase::Policy, policy::plan(&desired.policy, &ruleset()));
     add(&mut plan, Phase::Links, netlink::plan(&desired.netlink, &trunks(&desired.trunks)));
-    let servers = resolver::Desired::of(&desired);
+    let servers = resolver::Desired::of(&desired, None);
     add(&mut plan, Phase::Links, resolver::plan(&servers, &resolver::Observed::default()));
     add(&mut plan, Phase::Limits, sandbox::plan::plan(&desired.sandbox, &sandbox::model::Observed::default()));
     let libvirt = libvirt(&desired.guest);

@@ -1,292 +1,343 @@
-//! The order of everything, once. Each line is observe, plan, apply, and verify by planning again ([`settle`]).
+//! Which room is looked at, and when. The order itself is the one of [`rooms::open`].
+//!
+//! A room is due when its source woke it, or when what it is to make has changed: by another manifest, or because a room
+//! before it stands otherwise now. It is looked at beside the loop, as soon as it has rested and no room that it needs is
+//! looked at or about to be.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
-use bulkhead_api::{Done, Step};
-use bulkhead_netlink::{self as netlink, model::Kind};
-use bulkhead_policy::{self as policy, model::Bridge};
-use bulkhead_sandbox as sandbox;
-use bulkhead_types::{Cause, GuestName, IfName, Notice, Object, chain};
+use bulkhead_api::{Done, Ended as Outcome, Step};
+use bulkhead_types::Notice;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::guest;
 use crate::manifest::Desired;
-use crate::resolver::{self, Resolver};
-use crate::room::{Guests, Settled, settle};
-use crate::watch::Watches;
+use crate::rooms::{AnyRoom, Ended, Mode, Name, State, States, Unread, Wanted};
+use crate::watch::{Reason, Wake};
 
-/// The ways to the kernel, systemd and libvirt.
+/// Looks at one room for one request: what one look makes, such as a guest and its tap, the next one finds.
+const LOOKS: usize = 4;
+/// The first and the longest rest after a look that left something to do: wakes are then too often our own doing.
+const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// The longest rest after a look that left nothing. It is as long as the look was, so that a flood of events leaves the
+/// machine to others.
+const BREATH: Duration = Duration::from_secs(1);
+
+/// The rooms, and what is known of them.
 #[derive(Debug)]
-pub(crate) struct Rooms {
-    pub(crate) policy: policy::Ruleset,
-    pub(crate) links: netlink::Kernel,
-    pub(crate) resolver: Resolver,
-    pub(crate) limits: sandbox::Systemd,
-    pub(crate) libvirt: Arc<guest::Libvirt>,
+pub(crate) struct Reconciler {
+    rooms: Vec<(Box<dyn AnyRoom>, Turn)>,
+    states: States,
+    looks: JoinSet<Ended>,
+    manifest: Option<Arc<Desired>>,
+    /// Rooms that are emptied, although a manifest is followed: a teardown takes one after the other, backwards.
+    torn: BTreeSet<Name>,
+    /// Whether a guest that left the manifest and does not shut down is destroyed.
+    force: bool,
 }
 
-/// How every room stood at the end of a turn.
+/// When a room is looked at.
 #[derive(Debug)]
-pub(crate) struct Host {
-    pub(crate) policy: Settled<policy::model::Observed>,
-    pub(crate) links: Settled<netlink::model::Observed>,
-    pub(crate) resolver: Settled<resolver::Observed>,
-    pub(crate) limits: Settled<sandbox::model::Observed>,
-    pub(crate) guests: Settled<guest::model::Observed>,
+struct Turn {
+    /// What woke it, if nobody has looked since.
+    due: Option<Wake>,
+    /// The look under way: what woke it, when it began, and whether it writes.
+    looking: Option<(Wake, Instant, Mode)>,
+    /// When the last look that has ended began; where a manifest is followed, of those that write.
+    looked: Option<Instant>,
+    /// Looks since the last request.
+    looks: usize,
+    /// No look begins before.
+    rested: Instant,
+    /// The rest after the next look that leaves something.
+    rest: Duration,
 }
 
-/// One turn of THE loop: makes the host as desired.
-///
-/// The order, and why:
-/// 1. the policy: rules name interfaces by name, so they stand before any interface does, and nothing ever forwards before
-///    its rule. Bridges that leave stay walled until they are gone: port down before rule removed.
-/// 2. links. With these two verified the network is ready, whatever libvirt does: `ready` is told.
-/// 3. limits, so that no guest ever runs without them.
-/// 4. pools, networks, guests: only a guest whose walls stand is started. Its taps are new ports, so links have the last word.
-///
-/// A policy that does not stand ends the turn: nothing is built behind a wall that is not there.
-pub(crate) async fn reconcile(
-    rooms: &mut Rooms,
-    watches: &mut Watches,
-    desired: &Desired,
-    force: bool,
-    ready: &mut dyn FnMut(&Host),
-    progress: &mut (dyn FnMut(Done) + Send),
-) -> Host {
-    let mut host = Host::unknown();
-    let walled = match rooms.links.observe(&desired.netlink).await {
-        Ok(observed) => walls(desired, &observed),
-        Err(error) => return Host { links: Settled::unread(chain(&error)), ..host },
-    };
-    host.policy = settle(&mut rooms.policy, &walled, progress).await;
-    if !host.policy.verified() {
-        return host;
-    }
-    host.links = settle(&mut rooms.links, &desired.netlink, progress).await;
-    let walls = host.links.observed.as_ref().map_or_else(|| walled.clone(), |observed| walls(desired, observed));
-    if walls != walled {
-        host.policy.follow(settle(&mut rooms.policy, &walls, progress).await);
-    }
-    ready(&host);
-    host.resolver = settle(&mut rooms.resolver, &resolver::Desired::of(desired), progress).await;
-    host.limits = settle(&mut rooms.limits, &desired.sandbox, progress).await;
-    guests(rooms, watches, desired, &walls, force, &mut host, progress).await;
-    if !host.guests.done.is_empty() {
-        host.links.follow(settle(&mut rooms.links, &desired.netlink, progress).await);
-    }
-    host
+/// A look that has ended.
+pub(crate) struct Looked {
+    pub(crate) name: Name,
+    /// What woke it.
+    pub(crate) wake: Wake,
+    /// When it began.
+    pub(crate) began: Instant,
+    /// Every write that was tried or skipped.
+    pub(crate) done: Vec<Done>,
 }
 
-/// The last phase, and the walls around it meanwhile: a call of libvirt may take seconds, a frozen libvirtd keeps one for
-/// longer, and a wall that falls in that time is mended at once.
-async fn guests(
-    rooms: &mut Rooms,
-    watches: &mut Watches,
-    desired: &Desired,
-    walls: &policy::model::Desired,
-    force: bool,
-    host: &mut Host,
-    progress: &mut (dyn FnMut(Done) + Send),
-) {
-    let progress = Mutex::new(progress);
-    let tell = |done: Done| (progress.lock().unwrap_or_else(PoisonError::into_inner))(done);
-    let (mut of_guests, mut of_walls) = (tell, tell);
-    let given = guest::Given { blocked: blocked(desired, host), force };
-    let mut libvirt = Guests { libvirt: &rooms.libvirt, given };
-    let mut settling = pin!(settle(&mut libvirt, &desired.guest, &mut of_guests));
-    loop {
-        tokio::select! {
-            settled = &mut settling => {
-                host.guests = settled;
-                return;
-            }
-            _ = watches.next() => {
-                host.policy.follow(settle(&mut rooms.policy, walls, &mut of_walls).await);
-                host.links.follow(settle(&mut rooms.links, &desired.netlink, &mut of_walls).await);
-            }
-        }
-    }
-}
-
-impl Host {
-    /// Nothing is known yet.
-    pub(crate) fn unknown() -> Self {
+impl Reconciler {
+    /// Nothing is followed, and nothing is known.
+    pub(crate) fn new(rooms: Vec<Box<dyn AnyRoom>>) -> Self {
+        let now = Instant::now();
+        let turn = || Turn { due: None, looking: None, looked: None, looks: 0, rested: now, rest: REST.0 };
         Self {
-            policy: Settled::untried(),
-            links: Settled::untried(),
-            resolver: Settled::untried(),
-            limits: Settled::untried(),
-            guests: Settled::untried(),
+            rooms: rooms.into_iter().map(|room| (room, turn())).collect(),
+            states: States::default(),
+            looks: JoinSet::new(),
+            manifest: None,
+            torn: BTreeSet::new(),
+            force: false,
         }
     }
 
-    /// Policy and links are as desired, as far as what is there goes.
-    pub(crate) fn network_verified(&self) -> bool {
-        self.policy.verified() && self.links.verified()
+    /// How the rooms stood at the end of their last looks.
+    pub(crate) fn states(&self) -> &States {
+        &self.states
     }
 
-    /// Everything is as desired, as far as what is there goes.
+    /// The rooms, in their order.
+    pub(crate) fn rooms(&self) -> impl DoubleEndedIterator<Item = &dyn AnyRoom> {
+        self.rooms.iter().map(|(room, _)| &**room)
+    }
+
+    /// Follows a manifest from now on, or none. Returns the rooms that are to make something else than before.
+    pub(crate) fn follow(&mut self, manifest: Option<Arc<Desired>>, wake: Wake) -> BTreeSet<Name> {
+        if manifest.is_none() {
+            self.states = States::default();
+        }
+        self.manifest = manifest;
+        self.force = false;
+        self.torn.clear();
+        self.aim(wake)
+    }
+
+    /// Empties a room from now on, whatever the manifest says, until another manifest or the same is followed.
+    pub(crate) fn tear(&mut self, name: Name, wake: Wake) {
+        self.torn.insert(name);
+        self.aim(wake);
+    }
+
+    /// Follows the manifest in all rooms again.
+    pub(crate) fn restore(&mut self, wake: Wake) {
+        self.force = false;
+        self.torn.clear();
+        if self.manifest.is_none() {
+            self.states = States::default();
+        }
+        self.aim(wake);
+    }
+
+    /// Whether a guest that left the manifest and does not shut down is destroyed, until it is said otherwise.
+    pub(crate) fn force(&mut self, force: bool) {
+        if std::mem::replace(&mut self.force, force) != force {
+            self.aim(Wake::now(Reason::Request));
+        }
+    }
+
+    /// What is followed.
+    pub(crate) fn manifest(&self) -> Option<&Desired> {
+        self.manifest.as_deref()
+    }
+
+    /// Rooms that are emptied.
+    pub(crate) fn torn(&self) -> &BTreeSet<Name> {
+        &self.torn
+    }
+
+    /// Makes the rooms due that this reason is about; a start, a request or the timer is about all.
+    pub(crate) fn wake(&mut self, wake: Wake) {
+        let all = matches!(wake.reason, Reason::Start | Reason::Timer | Reason::Request);
+        for (room, turn) in &mut self.rooms {
+            if all || room.source() == wake.reason {
+                turn.due.get_or_insert(wake);
+            }
+            if wake.reason == Reason::Request {
+                (turn.looks, turn.rested) = (0, wake.at);
+            }
+        }
+    }
+
+    /// Makes some rooms due, at once.
+    pub(crate) fn wake_only(&mut self, names: &[Name], wake: Wake) {
+        for (_, turn) in self.rooms.iter_mut().filter(|(room, _)| names.contains(&room.name())) {
+            turn.due.get_or_insert(wake);
+            turn.rested = turn.rested.min(wake.at);
+        }
+    }
+
+    /// Second handles on all rooms, for whoever plans beside the loop.
+    pub(crate) fn handles(&self) -> Vec<Box<dyn AnyRoom>> {
+        self.rooms().map(AnyRoom::handle).collect()
+    }
+
+    /// Begins every look whose turn it is now. `progress` hears of each step once it has ended.
+    pub(crate) fn begin(&mut self, now: Instant, progress: Option<&UnboundedSender<Done>>) {
+        for at in 0..self.rooms.len() {
+            if !self.may_begin(at, now) {
+                continue;
+            }
+            let mode = self.mode(at);
+            let (room, turn) = &mut self.rooms[at];
+            let Some(wake) = turn.due.take() else { continue };
+            turn.looking = Some((wake, now, mode));
+            let progress = progress.cloned();
+            let each = move |done: Done| {
+                say(&done);
+                if let Some(progress) = &progress {
+                    // That nobody listens any more changes nothing.
+                    let _ = progress.send(done);
+                }
+            };
+            self.looks.spawn(room.look(mode, Box::new(each)));
+        }
+    }
+
+    /// The next look that ends; `None` while nobody looks. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Option<Looked> {
+        let ended = match self.looks.join_next().await? {
+            Ok(ended) => ended,
+            // A bug: the daemon ends by it and is started again, and its walls stay.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return None,
+            },
+        };
+        (ended.keep)(&mut self.states);
+        let now = Instant::now();
+        let (room, turn) = self.rooms.iter_mut().find(|(room, _)| room.name() == ended.name)?;
+        let (wake, began, mode) = turn.looking.take()?;
+        if mode == Mode::Plan && self.manifest.is_some() {
+            turn.due.get_or_insert(wake);
+            self.aim(wake);
+            return Some(Looked { name: ended.name, wake, began, done: ended.done });
+        }
+        turn.looked = Some(began);
+        turn.looks += 1;
+        if room.verified(&self.states) {
+            turn.rest = REST.0;
+            turn.rested = now + began.elapsed().min(BREATH);
+        } else {
+            turn.rested = now + turn.rest;
+            turn.rest = (turn.rest * 2).min(REST.1);
+        }
+        if room.unread(&self.states).is_some() {
+            turn.due.get_or_insert(wake);
+        }
+        // The taps of guests that were started are ports that nobody has looked at.
+        if ended.name == Name::Guests && ended.done.iter().any(|done| done.outcome == Outcome::Done) {
+            self.wake_only(&[Name::Links, Name::Limits], wake);
+        }
+        self.aim(wake);
+        Some(Looked { name: ended.name, wake, began, done: ended.done })
+    }
+
+    /// When a room that is due, and had not rested at that moment, will have.
+    pub(crate) fn next_begin(&self, now: Instant) -> Option<Instant> {
+        let waits = |turn: &&Turn| turn.due.is_some() && turn.looking.is_none() && turn.rested > now;
+        self.rooms.iter().map(|(_, turn)| turn).filter(waits).map(|turn| turn.rested).min()
+    }
+
+    /// Whether a room was looked at since then, and nothing more comes of looking again now.
+    pub(crate) fn rests_since(&self, name: Name, since: Instant) -> bool {
+        let Some(at) = self.place(name) else { return true };
+        let (room, turn) = &self.rooms[at];
+        if turn.looking.is_some() {
+            return false;
+        }
+        if self.gated(at) {
+            return self.rests_since(Name::Policy, since);
+        }
+        let looked = turn.looked.is_some_and(|began| began >= since);
+        looked && (turn.due.is_none() || turn.looks >= LOOKS || !room.verified(&self.states))
+    }
+
+    /// Whether everything was read and nothing is left to write.
     pub(crate) fn verified(&self) -> bool {
-        self.network_verified() && self.resolver.verified() && self.limits.verified() && self.guests.verified()
+        self.rooms().all(|room| room.verified(&self.states))
     }
 
-    /// Every write of the turn, in the order of the phases.
-    pub(crate) fn done(&self) -> impl Iterator<Item = &Done> {
-        let network = self.policy.done.iter().chain(&self.links.done).chain(&self.resolver.done);
-        network.chain(&self.limits.done).chain(&self.guests.done)
+    /// Why a room could not be read: the first such.
+    pub(crate) fn unread(&self) -> Option<Unread> {
+        self.rooms().find_map(|room| room.unread(&self.states))
     }
 
-    /// What the last plans would still write.
+    /// What is still to be written.
     pub(crate) fn remaining(&self) -> Vec<Step> {
-        let network = [&self.policy.remaining, &self.links.remaining, &self.resolver.remaining];
-        network.into_iter().chain([&self.limits.remaining, &self.guests.remaining]).flatten().cloned().collect()
+        self.rooms().flat_map(|room| room.remaining(&self.states)).collect()
+    }
+
+    /// What people should know.
+    pub(crate) fn notices(&self) -> Vec<Notice> {
+        let Some(manifest) = &self.manifest else { return Vec::new() };
+        self.rooms().flat_map(|room| room.notices(manifest, &self.states)).collect()
+    }
+
+    /// Says of the guests that they are not known, because their look takes too long.
+    pub(crate) fn guests_late(&mut self, why: String) {
+        let last = self.states.guests.last_known().cloned();
+        self.states.guests = State::Unread(Unread::Late(why), last);
+    }
+
+    /// Lets each room take up what it is to make. Those for which that is news are due.
+    fn aim(&mut self, wake: Wake) -> BTreeSet<Name> {
+        let nothing = Desired::default();
+        let mut changed = BTreeSet::new();
+        for (room, turn) in &mut self.rooms {
+            let manifest = self.manifest.as_deref().filter(|_| !self.torn.contains(&room.name()));
+            let wanted = Wanted { manifest: manifest.unwrap_or(&nothing), force: self.force };
+            if room.aim(wanted, &self.states) {
+                turn.due.get_or_insert(wake);
+                changed.insert(room.name());
+            }
+        }
+        changed
+    }
+
+    fn place(&self, name: Name) -> Option<usize> {
+        self.rooms.iter().position(|(room, _)| room.name() == name)
+    }
+
+    /// Whether a look at it writes. With nothing followed, only what is torn down is written; and the first look at links only
+    /// reads, since the policy must know which bridges of ours are still there.
+    fn mode(&self, at: usize) -> Mode {
+        let name = self.rooms[at].0.name();
+        let writes = self.manifest.is_some() && !(name == Name::Links && self.links_unseen());
+        if writes || self.torn.contains(&name) { Mode::Apply } else { Mode::Plan }
+    }
+
+    fn links_unseen(&self) -> bool {
+        matches!(self.states.links, State::Unseen)
+    }
+
+    /// Whether it has to wait for a policy that stands: nothing is built behind a wall that is not there.
+    fn gated(&self, at: usize) -> bool {
+        let room = &self.rooms[at].0;
+        let writes = self.mode(at) == Mode::Apply && !self.torn.contains(&room.name());
+        writes && room.walled() && !self.states.policy.verified()
+    }
+
+    /// Whether its look begins now.
+    fn may_begin(&self, at: usize, now: Instant) -> bool {
+        let name = self.rooms[at].0.name();
+        let blind = name == Name::Policy && self.mode(at) == Mode::Apply && self.links_unseen();
+        !blind && self.is_next(at, now)
+    }
+
+    /// Whether nothing that it needs is looked at or about to be, and it has rested.
+    fn is_next(&self, at: usize, now: Instant) -> bool {
+        let (room, turn) = &self.rooms[at];
+        let followed = self.manifest.is_some() || !self.torn.is_empty();
+        let rested = turn.due.is_some() && turn.looking.is_none() && turn.rested <= now;
+        // The first look at links is one that the policy waits for, and not the other way round.
+        let reads = room.name() == Name::Links && self.mode(at) == Mode::Plan;
+        let quiet = |need: &Name| {
+            self.place(*need).is_none_or(|need| self.rooms[need].1.looking.is_none() && !self.is_next(need, now))
+        };
+        followed && rested && !self.gated(at) && (reads || room.needs().iter().all(quiet))
     }
 }
 
-/// The policy that must stand now: what is desired, and every bridge of ours that is still there, closed.
-pub(crate) fn walls(desired: &Desired, observed: &netlink::model::Observed) -> policy::model::Desired {
-    let mut walls = desired.policy.clone();
-    let declared: BTreeSet<IfName> = walls.bridges.iter().map(|bridge| bridge.name.clone()).collect();
-    for link in observed.links.values().filter(|link| matches!(link.kind, Kind::Bridge(_))) {
-        let Some((name, mac)) = link.own().zip(link.mac).filter(|(name, _)| !declared.contains(name)) else { continue };
-        let mut ports = observed.links.values().filter(|port| port.master == Some(link.index));
-        let outside = ports.find_map(netlink::model::Link::own).unwrap_or_else(|| name.clone());
-        walls.bridges.push(Bridge { segment: None, name, outside, mac, host: false });
+/// A line of the log for each step; those of a policy that was committed are hundreds at a time, and one line says so.
+fn say(done: &Done) {
+    let (phase, object, text) = (done.phase.as_str(), &done.object, &done.text);
+    match (&done.outcome, done.why.as_deref()) {
+        (Outcome::Done, _) if done.phase == bulkhead_api::Phase::Policy => tracing::debug!(phase, %object, "{text}"),
+        (Outcome::Done, _) => tracing::info!(phase, %object, "{text}"),
+        (_, why) => tracing::warn!(phase, %object, "{text}: {}", why.unwrap_or("failed")),
     }
-    walls
-}
-
-/// Guests that must not start, and why: a bridge of theirs or their limits do not stand.
-fn blocked(desired: &Desired, host: &Host) -> BTreeMap<GuestName, String> {
-    let mut blocked = BTreeMap::new();
-    for guest in &desired.guest.guests {
-        let bridge = guest.nics.iter().find_map(|nic| unfit_bridge(desired, host, &nic.bridge));
-        let why = bridge.or_else(|| unfit_limits(host, &guest.name));
-        blocked.extend(why.map(|why| (guest.name.clone(), why)));
-    }
-    blocked
-}
-
-/// Guests that no plan starts, because a bridge of theirs waits for what nobody here can make.
-pub(crate) fn hindered(desired: &Desired, notices: &[Notice]) -> BTreeMap<GuestName, String> {
-    let why = |guest: &guest::model::Guest| guest.nics.iter().find_map(|nic| missing(desired, notices, &nic.bridge));
-    desired.guest.guests.iter().filter_map(|guest| Some((guest.name.clone(), why(guest)?))).collect()
-}
-
-/// What the bridge waits for and no step of ours brings: its trunk, or the leave of a foreign object.
-fn missing(desired: &Desired, notices: &[Notice], bridge: &IfName) -> Option<String> {
-    let segment = desired.netlink.segments.iter().find(|segment| segment.bridge == *bridge)?;
-    let objects = [Object::Segment(segment.name.clone()), Object::Trunk(segment.trunk.clone())];
-    let hinders =
-        |notice: &&Notice| objects.contains(&notice.object) && matches!(notice.cause, Cause::Clash | Cause::Pending);
-    notices.iter().find(hinders).map(|notice| notice.text.clone())
-}
-
-/// Why a bridge is not as the manifest says; `None` when it is.
-pub(crate) fn unfit_bridge(desired: &Desired, host: &Host, bridge: &IfName) -> Option<String> {
-    let Some(observed) = &host.links.observed else {
-        let why = host.links.unread.as_deref().or(host.policy.unread.as_deref());
-        return Some(
-            why.map_or_else(|| "the policy does not stand yet".to_owned(), |why| format!("is not known: {why}")),
-        );
-    };
-    let segment = desired.netlink.segments.iter().find(|segment| segment.bridge == *bridge)?;
-    let object = Object::Segment(segment.name.clone());
-    if let Some(why) = host.links.failed.get(&object) {
-        return Some(why.clone());
-    }
-    if let Some(why) = missing(desired, &host.links.notices, bridge) {
-        return Some(why);
-    }
-    let trunk = Object::Trunk(segment.trunk.clone());
-    let mut left = host.links.remaining.iter().filter(|step| step.object == object || step.object == trunk);
-    if let Some(step) = left.next() {
-        return Some(format!("`{}` is still to be done", step.text));
-    }
-    let up = |name: &IfName| observed.link(name).is_some_and(|link| link.up);
-    let down = [&segment.bridge, &segment.vlan_link].into_iter().find(|name| !up(name));
-    down.map(|name| format!("{name} is not up"))
-}
-
-fn unfit_limits(host: &Host, guest: &GuestName) -> Option<String> {
-    let object = Object::Guest(guest.clone());
-    if let Some(why) = &host.limits.unread {
-        return Some(format!("its limits are not known: {why}"));
-    }
-    if let Some(why) = host.limits.failed.get(&object) {
-        return Some(format!("its limits do not hold: {why}"));
-    }
-    let left = host.limits.remaining.iter().find(|step| step.object == object);
-    left.map(|step| format!("its limits do not hold: `{}` is still to be done", step.text))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::{self, HostId, Source};
-    use bulkhead_netlink::model::{LINK_GROUP, Link, Observed};
-
-    fn desired(text: &str) -> Desired {
-        let id: HostId = "0123456789abcdef0123456789abcdef".parse().unwrap();
-        manifest::parse(&[Source { path: "host.toml".into(), text: text.to_owned() }]).unwrap().lower(&id)
-    }
-
-    fn link(index: u32, name: &str, kind: Kind, group: u32, master: Option<u32>) -> Link {
-        let mac = Some("02:00:00:00:00:07".parse().unwrap());
-        Link { index, name: name.to_owned(), kind, group, up: true, mtu: 1500, mac, master, ..Link::default() }
-    }
-
-    fn observed() -> Observed {
-        let vlan = || Kind::Vlan { id: 20, parent: Some(2), dot1q: true };
-        let bridge = || Kind::Bridge(netlink::model::BridgeOptions::default());
-        let links = [
-            link(2, "eth1", Kind::Other(String::new()), 0, None),
-            link(3, "br20", bridge(), LINK_GROUP, None),
-            link(4, "vlan20", vlan(), LINK_GROUP, Some(3)),
-            link(5, "docker0", bridge(), 0, None),
-        ];
-        Observed { links: links.into_iter().collect(), ..Observed::default() }
-    }
-
-    const LAN: &str = "[trunk.eth1]\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 20\n";
-
-    #[test]
-    fn a_bridge_that_leaves_the_manifest_stays_walled_until_it_is_gone() {
-        let walls = walls(&Desired::default(), &observed());
-        let [bridge] = walls.bridges.as_slice() else { panic!("{walls:?}") };
-        assert_eq!((bridge.name.as_str(), bridge.outside.as_str(), bridge.host), ("br20", "vlan20", false));
-        assert!(walls.allows.is_empty() && walls.nics.is_empty());
-    }
-
-    #[test]
-    fn a_declared_bridge_is_walled_once_and_a_foreign_one_never() {
-        let desired = desired(LAN);
-        assert_eq!(walls(&desired, &observed()), desired.policy);
-    }
-
-    #[test]
-    fn a_segment_whose_trunk_is_missing_holds_its_guests_and_says_why() {
-        let desired = desired(&format!(
-            "{LAN}[pool.p]\npath = \"/srv/p\"\n[guest.web]\nmemory = \"64 MiB\"\ndisk.vda = {{ pool = \"p\", size = \"1 GiB\" }}\n\
-             nic.lan = {{ address = [\"10.0.0.2\"] }}\n"
-        ));
-        let links = Observed::default();
-        let plan = netlink::plan(&desired.netlink, &links);
-        let mut host = Host::unknown();
-        host.links = Settled { observed: Some(links), notices: plan.notices, ..Settled::untried() };
-        host.limits = Settled { observed: Some(sandbox::model::Observed::default()), ..Settled::untried() };
-        let web = "web".parse::<GuestName>().unwrap();
-        assert!(hindered(&desired, &host.links.notices).contains_key(&web), "a plan does not start it either");
-        let blocked = blocked(&desired, &host);
-        let why = blocked.get(&web).unwrap();
-        assert!(why.contains("eth1") && why.contains("does not exist"), "{why}");
-    }
-
-    #[test]
-    fn limits_that_are_not_known_hold_a_guest() {
-        let host = Host { limits: Settled::unread("no bus".to_owned()), ..Host::unknown() };
-        let why = unfit_limits(&host, &"web".parse().unwrap()).unwrap();
-        assert_eq!(why, "its limits are not known: no bus");
-    }
-}
+mod tests;

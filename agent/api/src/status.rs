@@ -40,7 +40,7 @@ pub struct Status {
     pub counted_at_us: Option<u64>,
     /// What a person should know and no step mends.
     pub notices: Vec<Notice>,
-    /// The last plan that was not empty, and how each of its steps ended.
+    /// Of each room the last plan that was not empty, and how each of its steps ended.
     pub report: Vec<Done>,
     /// The last wakes of the loop that had something to mend, oldest first.
     pub wakes: Vec<Wake>,
@@ -301,7 +301,7 @@ pub struct Counter {
 /// One turn of the loop: what woke it, and what it had to mend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// The source that woke it: `start`, `links`, `ruleset`, `slices`, `domains`, `files`, `timer` or `request`.
+    /// The source that woke it: `start`, `links`, `ruleset`, `resolver`, `slices`, `domains`, `files`, `timer` or `request`.
     pub reason: String,
     /// When, in microseconds since 1970.
     pub at_us: u64,

@@ -187,7 +187,7 @@ impl Agent {
                 self.generations.mark(None).map(|()| None).map_err(|error| state(&error))
             }
             Choice::Files(right) => match self.follow(*right) {
-                Ok(()) => Ok(None),
+                Ok(_) => Ok(None),
                 // A full disk: what was applied before needs no room.
                 Err(error) => {
                     let id = HostId::of_this_host();
@@ -202,7 +202,7 @@ impl Agent {
                 if !drawn.is_empty() {
                     tracing::error!("generation {} is followed: {drawn}", generation.number);
                 }
-                self.follow_generation(generation, desired).map(|()| instead).map_err(|error| state(&error))
+                self.follow_generation(generation, desired).map(|_| instead).map_err(|error| state(&error))
             }
         }
     }

@@ -1,13 +1,17 @@
 //! The manifest's files, and what is to be followed of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use bulkhead_api::{ManifestInvalid, Problem};
 use bulkhead_policy::lockdown;
 
-use super::{Agent, Followed};
+use super::Agent;
 use crate::generations::{self, Generation};
 use crate::manifest::{self, Desired, HostId, IdentityError, ReadError};
+use crate::rooms::Name;
+use crate::watch::{Reason, Wake};
 
 /// Names of one kind that a sentence lists before it only counts.
 const MOST_NAMES: usize = 8;
@@ -78,13 +82,13 @@ fn would_go(desired: &Desired) -> String {
 impl Agent {
     /// Reads and checks the files.
     pub(super) fn files(&self) -> Files {
-        let followed = self.followed.as_ref().map(|followed| &followed.desired);
+        let followed = self.reconciler.manifest();
         files(&self.manifest, &HostId::of_this_host(), followed)
     }
 
     /// Looks whether the files are what is followed, and tells.
     pub(super) fn look_at_files(&mut self) {
-        let followed = self.followed.as_ref().map(|followed| followed.generation.text.as_str());
+        let followed = self.generation.as_ref().map(|generation| generation.text.as_str());
         let (pending, errors) = match self.files() {
             Files::Right(right) => (followed != Some(right.text.as_str()), Vec::new()),
             Files::Wrong(invalid) => (true, invalid.errors),
@@ -92,11 +96,12 @@ impl Agent {
             Files::Nothing(_) if followed.is_none() => (false, Vec::new()),
             Files::Nothing(invalid) => (true, invalid.errors),
         };
-        self.told.files(pending, self.trouble.iter().cloned().chain(errors).collect());
+        self.publisher.files(pending, self.trouble.iter().cloned().chain(errors).collect());
     }
 
-    /// Follows these files from now on. What the next boot needs is on the disk before anything is changed.
-    pub(super) fn follow(&mut self, right: Right) -> Result<(), generations::Error> {
+    /// Follows these files from now on. What the next boot needs is on the disk before anything is changed. Returns the rooms
+    /// that are to make something else than before.
+    pub(super) fn follow(&mut self, right: Right) -> Result<BTreeSet<Name>, generations::Error> {
         let generation = self.generations.keep(&right.text)?;
         self.follow_generation(generation, right.desired)
     }
@@ -106,12 +111,12 @@ impl Agent {
         &mut self,
         generation: Generation,
         desired: Desired,
-    ) -> Result<(), generations::Error> {
+    ) -> Result<BTreeSet<Name>, generations::Error> {
         self.generations.lockdown(Some(&lockdown::text(&desired.policy)))?;
         self.generations.mark(Some(&generation))?;
-        self.told.follows(Some(&generation));
-        self.followed = Some(Followed { generation, desired });
+        self.publisher.follows(Some(&generation));
+        self.generation = Some(generation);
         self.trouble = None;
-        Ok(())
+        Ok(self.reconciler.follow(Some(Arc::new(desired)), Wake::now(Reason::Request)))
     }
 }

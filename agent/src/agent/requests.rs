@@ -1,151 +1,179 @@
 //! What the socket asks.
 
+use std::fmt;
+
 use bulkhead_api::{ApplyFailed, Done, Ended, Plan, Summary};
 use bulkhead_types::chain;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::Agent;
+use super::apply::Apply;
 use super::load::Files;
-use super::{Agent, Ran};
-use crate::guest::Given;
+use super::teardown::Teardown;
 use crate::manifest::Desired;
-use crate::publish::notices;
-use crate::reconcile::{Host, hindered, walls};
-use crate::resolver;
-use crate::room::{Guests, foresee, unread};
-use crate::socket::{Refusal, Request};
+use crate::reconcile::{Looked, Reconciler};
+use crate::rooms::{AnyRoom, States, Wanted};
+use crate::socket::{Answer, Refusal, Request};
 use crate::watch::{Reason, Wake};
 
-impl Agent {
-    /// Serves one request. That nobody waits for the answer any more changes nothing.
-    pub(super) async fn serve(&mut self, request: Request) {
-        match request {
-            Request::Counters { reply } => {
-                if self.count().await {
-                    let _ = reply.send(());
-                }
-                return;
-            }
-            Request::Plan { reply } => reply.send(self.plan().await),
-            Request::Apply { force, progress, done } => {
-                let ended = self.apply(force, &mut |step| drop(progress.send(step))).await;
-                let _ = done.send(ended);
-            }
-            Request::Teardown { force, progress, done } => {
-                let ended = self.teardown(force, &mut |step| drop(progress.send(step))).await;
-                let _ = done.send(ended);
-            }
-        }
-        self.look_at_files();
+/// An apply or a teardown under way.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Apply(Job, Apply),
+    Teardown(Job, Teardown),
+}
+
+/// What the two have in common: who waits for it, and what was done so far.
+pub(crate) struct Job {
+    /// When it began.
+    pub(super) began: Wake,
+    steps: Vec<Done>,
+    progress: mpsc::UnboundedSender<Done>,
+    reply: oneshot::Sender<Result<Summary, Refusal>>,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("began", &self.began).field("steps", &self.steps.len()).finish_non_exhaustive()
+    }
+}
+
+impl Work {
+    /// Where each step goes once it has ended.
+    pub(super) fn progress(&self) -> &mpsc::UnboundedSender<Done> {
+        let (Self::Apply(job, _) | Self::Teardown(job, _)) = self;
+        &job.progress
     }
 
-    /// Reads the counters again and publishes them. False when there are none to read.
-    async fn count(&mut self) -> bool {
-        let Some(followed) = &self.followed else { return false };
-        match self.rooms.policy.observe().await {
-            Ok(observed) => {
-                self.told.counted(&followed.desired, &observed);
-                true
+    /// A look has ended; one that began before the request is none of its.
+    pub(super) fn looked(&mut self, looked: &Looked) {
+        let (Self::Apply(job, _) | Self::Teardown(job, _)) = self;
+        if looked.began >= job.began.at {
+            job.steps.extend(looked.done.iter().cloned());
+        }
+    }
+
+    /// When it goes on by itself.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Apply(_, apply) => apply.deadline(),
+            Self::Teardown(_, teardown) => teardown.deadline(),
+        }
+    }
+}
+
+impl Job {
+    /// Answers. That nobody waits for it any more changes nothing.
+    pub(super) fn end(self, answer: Result<Summary, Refusal>) {
+        let _ = self.reply.send(answer);
+    }
+
+    /// What was done, and how the rooms stand now.
+    pub(super) fn summary(&self, reconciler: &Reconciler, generation: Option<u64>) -> Summary {
+        let count = |ended: Ended| self.steps.iter().filter(|done| done.outcome == ended).count() as u64;
+        Summary {
+            generation,
+            done: count(Ended::Done),
+            failed: count(Ended::Failed),
+            skipped: count(Ended::Skipped),
+            verified: reconciler.verified(),
+            remaining: reconciler.remaining(),
+            notices: reconciler.notices(),
+            duration_us: u64::try_from(self.began.at.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The first step that failed and was not done later.
+    pub(super) fn failure(&self) -> Option<&Done> {
+        let same = |a: &Done, b: &Done| (a.phase, &a.object, &a.text) == (b.phase, &b.object, &b.text);
+        let mended = |failed: &Done| self.steps.iter().any(|done| done.outcome == Ended::Done && same(done, failed));
+        self.steps.iter().find(|done| done.outcome == Ended::Failed && !mended(done))
+    }
+}
+
+impl Agent {
+    /// Takes a request in. Applies and teardowns come one after the other; a plan is made beside them.
+    pub(super) fn serve(&mut self, request: Request) {
+        match request {
+            Request::Counters { reply } => self.count(reply),
+            Request::Plan { reply } => self.plan(reply),
+            request => self.waiting.push_back(request),
+        }
+    }
+
+    /// Takes the apply or teardown under way further, and begins the next one.
+    pub(super) fn advance(&mut self) {
+        loop {
+            self.work = match self.work.take() {
+                Some(Work::Apply(job, apply)) => self.advance_apply(job, apply),
+                Some(Work::Teardown(job, teardown)) => self.advance_teardown(job, teardown),
+                None => match self.waiting.pop_front() {
+                    Some(request) => self.start_work(request),
+                    None => return,
+                },
+            };
+            if self.work.is_some() {
+                return;
             }
-            Err(error) => {
-                tracing::warn!("read the counters: {}", chain(&error));
-                false
+            self.look_at_files();
+        }
+    }
+
+    fn start_work(&mut self, request: Request) -> Option<Work> {
+        let began = Wake::now(Reason::Request);
+        let job = |progress, reply| Job { began, steps: Vec::new(), progress, reply };
+        match request {
+            Request::Apply { force, progress, done } => self.start_apply(job(progress, done), force),
+            Request::Teardown { force, progress, done } => Some(self.start_teardown(job(progress, done), force)),
+            request => {
+                self.serve(request);
+                None
             }
+        }
+    }
+
+    /// Reads the counters again and publishes them: the kernel answers at once. The reply is dropped where there are none.
+    fn count(&mut self, reply: oneshot::Sender<()>) {
+        let Some(manifest) = self.reconciler.manifest() else { return };
+        match bulkhead_policy::counters::read() {
+            Ok(counters) => {
+                self.publisher.counted(manifest, &counters);
+                // Whoever does not wait any more needs no answer.
+                let _ = reply.send(());
+            }
+            Err(error) => tracing::warn!("{}", chain(&error)),
         }
     }
 
     /// What an apply of the files would write now.
-    async fn plan(&mut self) -> Result<Plan, Refusal> {
-        let desired = match self.files() {
+    fn plan(&mut self, reply: Answer<Plan>) {
+        let manifest = match self.files() {
             Files::Right(right) => right.desired,
-            Files::Wrong(invalid) | Files::Nothing(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
-        };
-        let mut plan = Plan::default();
-        let rooms = &mut self.rooms;
-        let links = rooms.links.observe(&desired.netlink).await;
-        // Bridges that leave are walled until they are gone, as in an apply.
-        let walls = links.as_ref().map_or_else(|_| desired.policy.clone(), |observed| walls(&desired, observed));
-        let policy = foresee(&mut rooms.policy, &walls).await;
-        let links = foresee(&mut rooms.links, &desired.netlink).await;
-        let blocked = links.as_ref().map(|(_, notices)| hindered(&desired, notices)).unwrap_or_default();
-        let given = Given { blocked, ..Given::default() };
-        let mut guests = Guests { libvirt: &rooms.libvirt, given };
-        let foreseen = [
-            policy,
-            links,
-            foresee(&mut rooms.resolver, &resolver::Desired::of(&desired)).await,
-            foresee(&mut rooms.limits, &desired.sandbox).await,
-            foresee(&mut guests, &desired.guest).await,
-        ];
-        for room in foreseen {
-            match room {
-                Ok((steps, notices)) => {
-                    plan.steps.extend(steps);
-                    plan.notices.extend(notices);
-                }
-                Err(why) => plan.notices.extend(unread(everything(&desired), &why)),
+            Files::Wrong(invalid) | Files::Nothing(invalid) => {
+                reply.send(Err(Refusal::ManifestInvalid(invalid)));
+                return;
             }
-        }
-        Ok(plan)
+        };
+        let (rooms, states) = (self.reconciler.handles(), self.reconciler.states().clone());
+        tokio::spawn(async move { reply.send(Ok(plan(rooms, &manifest, states).await)) });
+        self.look_at_files();
     }
+}
 
-    async fn apply(&mut self, force: bool, progress: &mut (dyn FnMut(Done) + Send)) -> Result<Summary, Refusal> {
-        let began = Wake::now(Reason::Request);
-        match self.files() {
-            Files::Right(right) => self.follow(*right).map_err(|error| failed(&chain(&error)))?,
-            Files::Wrong(invalid) | Files::Nothing(invalid) => return Err(Refusal::ManifestInvalid(invalid)),
-        }
-        let ran = self.settle(force, progress).await;
-        self.told.woken(began, &ran);
-        let summary = self.summary(&ran, began.at);
-        match trouble(&ran.host, &summary) {
-            None => Ok(summary),
-            Some(why) => Err(Refusal::Failed(ApplyFailed { why, summary })),
-        }
+/// Observes and plans every room in its order, each as if those before it had made what they plan.
+async fn plan(rooms: Vec<Box<dyn AnyRoom>>, manifest: &Desired, mut states: States) -> Plan {
+    let mut plan = Plan::default();
+    for room in rooms {
+        let ended = room.plan(Wanted { manifest, force: false }, &states).await;
+        (ended.keep)(&mut states);
+        plan.steps.extend(room.remaining(&states));
+        plan.notices.extend(room.notices(manifest, &states));
     }
-
-    pub(super) fn summary(&self, ran: &Ran, began: Instant) -> Summary {
-        let count = |ended: Ended| ran.done.iter().filter(|done| done.outcome == ended).count() as u64;
-        let nothing = Desired::default();
-        let followed = self.followed.as_ref();
-        Summary {
-            generation: followed.map(|followed| followed.generation.number),
-            done: count(Ended::Done),
-            failed: count(Ended::Failed),
-            skipped: count(Ended::Skipped),
-            verified: ran.host.verified(),
-            remaining: ran.host.remaining(),
-            notices: notices(followed.map_or(&nothing, |followed| &followed.desired), &ran.host),
-            duration_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        }
-    }
+    plan
 }
 
 /// A refusal before anything was tried.
 pub(super) fn failed(why: &str) -> Refusal {
     Refusal::Failed(ApplyFailed { why: why.to_owned(), summary: Summary::default() })
-}
-
-/// Why the host is not as it should be, in one sentence; `None` when it is.
-fn trouble(host: &Host, summary: &Summary) -> Option<String> {
-    let unread =
-        [&host.policy.unread, &host.links.unread, &host.resolver.unread, &host.limits.unread, &host.guests.unread];
-    let why = unread.into_iter().flatten().next();
-    if let Some(why) = why {
-        return Some(format!("the host could not be read: {why}; nothing more is done until it can be"));
-    }
-    let steps = |count: usize| if count == 1 { "1 step is".to_owned() } else { format!("{count} steps are") };
-    match summary.remaining.len() {
-        0 => None,
-        left => Some(format!(
-            "{} still to be done; the daemon goes on trying, `bulkhead status` shows how it stands",
-            steps(left)
-        )),
-    }
-}
-
-fn everything(desired: &Desired) -> Vec<bulkhead_types::Object> {
-    use bulkhead_types::Object;
-    let bridges = desired.netlink.segments.iter().map(|segment| Object::Segment(segment.name.clone()));
-    let guests = desired.guest.guests.iter().map(|guest| Object::Guest(guest.name.clone()));
-    std::iter::once(Object::Policy).chain(bridges).chain(guests).collect()
 }

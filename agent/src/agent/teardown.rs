@@ -1,109 +1,164 @@
-//! Removing what is ours, in the reverse order of making it.
+//! Removing what is ours: the rooms are emptied one after the other, in the reverse of their order.
+//!
+//! The manifest is followed until the last room is empty. The walls of what is not torn down yet are therefore kept and
+//! repaired like on any other day, and a teardown that ends half way, or a daemon that is killed in it, leaves a host that
+//! goes back to its manifest.
 
 use std::time::Duration;
 
-use bulkhead_api::{ApplyFailed, Done, Summary};
-use bulkhead_sandbox::model::Observed;
+use bulkhead_api::{ApplyFailed, Summary};
 use bulkhead_types::{Known, chain};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::requests::failed;
-use super::{Agent, Ran, say};
-use crate::guest::Given;
+use super::Agent;
+use super::requests::{Job, Work};
 use crate::guest::model::{DomainFound, SHUTDOWN_PATIENCE};
-use crate::manifest::Desired;
-use crate::reconcile::Host;
-use crate::resolver;
-use crate::room::{Guests, settle};
+use crate::rooms::{AnyRoom, Name, populated};
 use crate::socket::Refusal;
+use crate::watch::{Reason, Wake};
 
 /// How often a guest that shuts down is looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// How much longer than a guest's patience is waited: for libvirt to tell that it has ended, or to end it by force.
+/// How much longer than a guest's patience is waited: for libvirt to say that it has ended, or to end it by force.
 const GRACE: Duration = Duration::from_secs(10);
 
-impl Agent {
-    /// Removes guests, limits, links and the policy; volumes stay. Nothing is followed from its first moment on.
-    ///
-    /// The order is the reverse, and ends where a guest will not: links and rules of a guest that runs stay.
-    pub(super) async fn teardown(
-        &mut self,
-        force: bool,
-        progress: &mut (dyn FnMut(Done) + Send),
-    ) -> Result<Summary, Refusal> {
-        let began = Instant::now();
-        self.generations.mark(None).map_err(|error| failed(&chain(&error)))?;
-        self.followed = None;
-        self.trouble = None;
-        self.told.follows(None);
-        let mut log = |done: Done| {
-            say(&done);
-            progress(done);
-        };
-        let nothing = Desired::default();
-        let mut host = Host::unknown();
-        let left = self.end_guests(force, &mut host, &mut log).await;
-        if left.is_none() {
-            host.limits = settle(&mut self.rooms.limits, &nothing.sandbox, &mut log).await;
-            host.resolver = settle(&mut self.rooms.resolver, &resolver::Desired::default(), &mut log).await;
-            host.links = settle(&mut self.rooms.links, &nothing.netlink, &mut log).await;
-            // Port down before rule removed: rules of a bridge that could not be removed stay.
-            if host.links.verified() {
-                host.policy = settle(&mut self.rooms.policy, &nothing.policy, &mut log).await;
-            }
-        }
-        let ran = Ran { done: host.done().cloned().collect(), host };
-        let summary = self.summary(&ran, began);
-        let trouble =
-            left.or_else(|| (!summary.verified).then(|| "not everything could be removed; try again".to_owned()));
-        match trouble {
-            Some(why) => Err(Refusal::Failed(ApplyFailed { why, summary })),
-            None => self.generations.lockdown(None).map(|()| summary).map_err(|error| failed(&chain(&error))),
-        }
-    }
+/// A teardown under way.
+#[derive(Debug)]
+pub(crate) struct Teardown {
+    /// The room that is emptied, and since when.
+    room: (Name, Instant),
+    /// When guests are looked at again.
+    look: Option<Instant>,
+    /// When guests that do not shut down end it.
+    end: Instant,
+}
 
-    /// Asks every guest of ours to shut down and waits for it. Says why the rest cannot go on.
-    async fn end_guests(&mut self, force: bool, host: &mut Host, log: &mut (dyn FnMut(Done) + Send)) -> Option<String> {
-        let nothing = Desired::default();
-        let deadline = Instant::now() + SHUTDOWN_PATIENCE + GRACE;
-        loop {
-            let mut libvirt = Guests { libvirt: &self.rooms.libvirt, given: Given { force, ..Given::default() } };
-            host.guests.follow(settle(&mut libvirt, &nothing.guest, log).await);
-            let observed = host.guests.observed.as_ref();
-            let down = observed.and_then(|observed| observed.down.clone());
-            let known = observed.is_some_and(|observed| observed.domains.values().any(DomainFound::goes));
-            // What runs, the kernel knows better than a libvirt that does not answer.
-            let running = match self.rooms.limits.observe().await.map(|observed| populated(&observed)) {
-                Ok(Known::Known(running)) => running,
-                Ok(Known::Unknown(why)) => return Some(format!("which guests run cannot be read: {why}")),
-                Err(error) => return Some(format!("which guests run cannot be read: {}", chain(&error))),
-            };
-            if running.is_empty() && (!known || down.is_some()) {
-                return None;
-            }
-            if let (Some(why), false) = (&down, running.is_empty()) {
-                return Some(format!("{running} runs and libvirt cannot be asked to end it: {why}"));
-            }
-            if Instant::now() >= deadline {
-                let what = if running.is_empty() { "a guest" } else { running.as_str() };
-                return Some(format!(
-                    "{what} did not shut down; its links and rules stay; `bulkhead teardown --force` ends it"
-                ));
-            }
-            sleep(LOOK).await;
-        }
+/// How far the guests are.
+enum Guests {
+    /// None is left.
+    Gone,
+    /// One is left, and may still end.
+    Ending,
+    /// One is left, and will not end.
+    Stays(String),
+}
+
+impl Teardown {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.look
     }
 }
 
-/// The guests in whose slices processes run. One slice of which that is not known is enough not to go on.
-fn populated(observed: &Observed) -> Known<String> {
-    let mut names = Vec::new();
-    for (name, slice) in &observed.slices {
-        match slice.populated() {
-            Known::Known(true) => names.push(name.as_str()),
-            Known::Known(false) => {}
-            Known::Unknown(why) => return Known::Unknown(format!("{name}: {why}")),
+impl Agent {
+    pub(super) fn start_teardown(&mut self, job: Job, force: bool) -> Work {
+        let end = job.began.at + SHUTDOWN_PATIENCE + GRACE;
+        let last = self.reconciler.rooms().next_back().map_or(Name::Guests, AnyRoom::name);
+        let teardown = Teardown { room: (last, job.began.at), look: None, end };
+        self.reconciler.force(force);
+        self.reconciler.tear(last, job.began);
+        self.reconciler.wake(job.began);
+        Work::Teardown(job, teardown)
+    }
+
+    pub(super) fn advance_teardown(&mut self, job: Job, mut teardown: Teardown) -> Option<Work> {
+        loop {
+            let (name, since) = teardown.room;
+            let rests = |name| self.reconciler.rests_since(name, since);
+            // What still runs is read from the limits.
+            if !rests(name) || name == Name::Guests && !rests(Name::Limits) {
+                teardown.look = None;
+                return Some(Work::Teardown(job, teardown));
+            }
+            let room = self.reconciler.rooms().find(|room| room.name() == name);
+            let verified = room.is_some_and(|room| room.verified(self.reconciler.states()));
+            match (name, self.guests(&teardown)) {
+                (Name::Guests, Guests::Ending) => {
+                    let now = Instant::now();
+                    let look = *teardown.look.get_or_insert(now + LOOK);
+                    if now >= look {
+                        (teardown.room.1, teardown.look) = (now, None);
+                        self.reconciler.wake_only(&[Name::Guests, Name::Limits], Wake::now(Reason::Request));
+                    }
+                    return Some(Work::Teardown(job, teardown));
+                }
+                (Name::Guests, Guests::Stays(why)) => return self.abandon(job, why),
+                (Name::Guests, Guests::Gone) => {}
+                _ if !verified => return self.abandon(job, "not everything could be removed; try again".to_owned()),
+                _ => {}
+            }
+            teardown.look = None;
+            let names: Vec<Name> = self.reconciler.rooms().map(AnyRoom::name).collect();
+            let before = names.iter().rev().skip_while(|before| **before != name).nth(1);
+            let Some(next) = before.copied() else { return self.torn_down(job) };
+            let wake = Wake::now(Reason::Request);
+            teardown.room = (next, wake.at);
+            self.reconciler.tear(next, wake);
+            self.reconciler.wake_only(&[next], wake);
         }
     }
-    Known::Known(names.join(", "))
+
+    /// How far the guests are. What runs, the kernel knows better than a libvirt that does not answer.
+    fn guests(&self, teardown: &Teardown) -> Guests {
+        let states = self.reconciler.states();
+        let running = match (states.limits.observed().map(populated), states.limits.unread()) {
+            (Some(Known::Known(running)), _) => running,
+            (Some(Known::Unknown(why)), _) => {
+                return Guests::Stays(format!("which guests run cannot be read: {why}"));
+            }
+            (None, why) => {
+                let why = why.map_or_else(|| "nobody has looked".to_owned(), ToString::to_string);
+                return Guests::Stays(format!("which guests run cannot be read: {why}"));
+            }
+        };
+        let observed = states.guests.observed();
+        let absent = match observed {
+            Some(observed) => observed.down.clone(),
+            None => states.guests.unread().map(ToString::to_string),
+        };
+        let known = observed.is_some_and(|observed| observed.domains.values().any(DomainFound::goes));
+        match absent {
+            _ if running.is_empty() && (absent.is_some() || !known) => Guests::Gone,
+            Some(why) => Guests::Stays(format!("{running} runs and libvirt cannot be asked to end it: {why}")),
+            None if Instant::now() >= teardown.end => {
+                let what = if running.is_empty() { "a guest" } else { running.as_str() };
+                Guests::Stays(format!(
+                    "{what} did not shut down; its links and rules stay, and the manifest is followed as before; \
+                     `bulkhead teardown --force` ends it"
+                ))
+            }
+            None => Guests::Ending,
+        }
+    }
+
+    /// Goes back to the manifest, if there is one.
+    fn abandon(&mut self, job: Job, why: String) -> Option<Work> {
+        let summary = self.torn_summary(&job);
+        self.reconciler.restore(Wake::now(Reason::Request));
+        job.end(Err(Refusal::Failed(ApplyFailed { why, summary })));
+        None
+    }
+
+    /// Everything is gone: now nothing is followed any more.
+    fn torn_down(&mut self, job: Job) -> Option<Work> {
+        let summary = self.torn_summary(&job);
+        let forgotten = self.generations.mark(None).and_then(|()| self.generations.lockdown(None));
+        if let Err(error) = forgotten {
+            return self.abandon(job, chain(&error));
+        }
+        self.generation = None;
+        self.trouble = None;
+        self.reconciler.follow(None, job.began);
+        self.publisher.follows(None);
+        self.publisher.idle(None);
+        job.end(Ok(summary));
+        None
+    }
+
+    fn torn_summary(&self, job: &Job) -> Summary {
+        let mut summary = job.summary(&self.reconciler, None);
+        let torn = self.reconciler.torn();
+        let states = self.reconciler.states();
+        summary.verified = self.reconciler.rooms().all(|room| torn.contains(&room.name()) && room.verified(states));
+        summary
+    }
 }

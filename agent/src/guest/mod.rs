@@ -5,6 +5,7 @@ mod apply;
 mod definition;
 mod dm_crypt;
 mod error;
+mod hold;
 pub mod model;
 mod observe;
 mod patience;
@@ -20,6 +21,7 @@ mod watch;
 mod xml;
 
 pub use error::Error;
+pub use hold::{Hold, Lack};
 pub use plan::{Given, Plan, plan};
 pub use step::Step;
 pub use thread::{Libvirt, SYSTEM};

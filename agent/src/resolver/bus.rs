@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bulkhead_types::IfName;
 use serde::Serialize;
 use zbus::{Connection, DynamicType, Message, OwnedObjectPath, OwnedVariant};
 
 use super::{Desired, Error};
 
-const SERVICE: &str = "org.freedesktop.resolve1";
+pub(super) const SERVICE: &str = "org.freedesktop.resolve1";
 const OBJECT: &str = "/org/freedesktop/resolve1";
 const MANAGER: &str = "org.freedesktop.resolve1.Manager";
 const LINK: &str = "org.freedesktop.resolve1.Link";
@@ -33,13 +32,11 @@ impl Bus {
         answer(CALL, &reply.await?)
     }
 
-    /// The servers that it has for each bridge that exists.
-    pub(super) async fn servers(&mut self, desired: &Desired) -> Result<BTreeMap<IfName, (u32, Vec<IpAddr>)>, Error> {
+    /// The servers that it has for each bridge that exists, by ifindex.
+    pub(super) async fn servers(&mut self, desired: &Desired) -> Result<BTreeMap<u32, Vec<IpAddr>>, Error> {
         let mut found = BTreeMap::new();
-        for (bridge, _) in &desired.bridges {
-            if let Some(index) = index(bridge) {
-                found.insert(bridge.clone(), (index, self.of(index).await?));
-            }
+        for index in desired.bridges.iter().filter_map(|bridge| bridge.index) {
+            found.insert(index, self.of(index).await?);
         }
         Ok(found)
     }
@@ -97,9 +94,4 @@ fn bytes(ip: &IpAddr) -> (i32, Vec<u8>) {
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
-}
-
-/// The ifindex of a link by its name (sysfs, `/sys/class/net/NAME/ifindex`); `None` when there is no such link.
-fn index(name: &IfName) -> Option<u32> {
-    std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
 }

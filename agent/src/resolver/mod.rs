@@ -5,47 +5,61 @@
 mod bus;
 mod error;
 mod file;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_types::{Cause, IfName, Object, Outcome, Report, chain};
+use bulkhead_types::{Cause, IfName, Notice, Object, Outcome, Report, chain};
 use serde::Serialize;
 
 use crate::manifest;
 use bus::Bus;
 pub use error::Error;
+pub use watch::Watch;
 
 /// Where the servers stand for hosts without systemd-resolved.
 pub const FILE: &str = "/run/bulkhead/resolv.conf";
 
-/// The servers of each of our bridges on which the host speaks, in the manifest's order; a bridge without any has none.
+/// What a manifest wants of the host's resolver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Desired {
-    /// Bridge and servers.
-    pub bridges: Vec<(IfName, Vec<IpAddr>)>,
+    /// Our bridges on which the host speaks, in the manifest's order.
+    pub bridges: Vec<Bridge>,
+}
+
+/// One of our bridges on which the host speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bridge {
+    /// Its name.
+    pub name: IfName,
+    /// Its ifindex, by which systemd-resolved knows it; `None` while it is not there.
+    pub index: Option<u32>,
+    /// Its servers, the first is asked first; none where the manifest gives none.
+    pub servers: Vec<IpAddr>,
 }
 
 impl Desired {
-    /// What a manifest wants.
+    /// What a manifest wants, on the links that are there.
     #[must_use]
-    pub fn of(desired: &manifest::Desired) -> Self {
+    pub fn of(desired: &manifest::Desired, links: Option<&bulkhead_netlink::model::Observed>) -> Self {
+        let links = links.into_iter().flat_map(|links| links.links.values());
+        let indices: BTreeMap<&str, u32> = links.map(|link| (link.name.as_str(), link.index)).collect();
         let bridge = |segment: &bulkhead_netlink::model::Segment| {
             segment.host.as_ref()?;
+            let name = segment.bridge.clone();
+            let index = indices.get(name.as_str()).copied();
             let dns = desired.dns.iter().find(|dns| dns.bridge == segment.bridge);
-            Some((segment.bridge.clone(), dns.map(|dns| dns.servers.clone()).unwrap_or_default()))
+            Some(Bridge { name, index, servers: dns.map(|dns| dns.servers.clone()).unwrap_or_default() })
         };
         Self { bridges: desired.netlink.segments.iter().filter_map(bridge).collect() }
     }
 
     /// The file's text; `None` when there are no servers.
     fn text(&self) -> Option<String> {
-        let servers: Vec<String> = self
-            .bridges
-            .iter()
-            .flat_map(|(bridge, servers)| servers.iter().map(|ip| nameserver(bridge, *ip)))
-            .collect();
+        let line = |bridge: &Bridge| bridge.servers.iter().map(|ip| nameserver(&bridge.name, *ip)).collect::<String>();
+        let servers: Vec<String> = self.bridges.iter().map(line).filter(|lines| !lines.is_empty()).collect();
         (!servers.is_empty()).then(|| format!("# Written by bulkheadd from the manifest.\n{}", servers.concat()))
     }
 }
@@ -61,8 +75,8 @@ fn nameserver(bridge: &IfName, server: IpAddr) -> String {
 /// What there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// The servers that systemd-resolved has for each of our bridges that exists, with its ifindex; `None`: it does not run.
-    pub resolved: Option<BTreeMap<IfName, (u32, Vec<IpAddr>)>>,
+    /// The servers that systemd-resolved has for each of our bridges that exists, by ifindex; `None`: it does not run.
+    pub resolved: Option<BTreeMap<u32, Vec<IpAddr>>>,
     /// The text of [`FILE`], if it is there.
     pub file: Option<String>,
     /// Whether `/etc/resolv.conf` leads to [`FILE`].
@@ -118,32 +132,45 @@ impl fmt::Display for Step {
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> bulkhead_types::Plan<Step> {
     let mut plan = bulkhead_types::Plan::default();
-    // Where systemd-resolved runs the file would be a second, stale truth.
-    let text = if observed.resolved.is_some() { None } else { desired.text() };
+    // Where systemd-resolved runs the file would be a second truth; but whoever is linked to it asks by it.
+    let text = if observed.resolved.is_some() && !observed.linked { None } else { desired.text() };
     match (text, &observed.file) {
-        (Some(text), file) => {
-            if file.as_ref() != Some(&text) {
-                plan.steps.push(Step::WriteFile { text });
-            }
-            if !observed.linked {
-                let text = format!(
-                    "systemd-resolved does not run, so the manifest's DNS servers stand in {FILE}; the host asks them after \
-                     `ln -sf {FILE} /etc/resolv.conf`"
-                );
-                plan.notice(Object::Resolver, Cause::Held, text);
-            }
-        }
-        (None, Some(_)) => plan.steps.push(Step::RemoveFile),
-        (None, None) => {}
+        (Some(text), file) if file.as_ref() != Some(&text) => plan.steps.push(Step::WriteFile { text }),
+        (None, Some(_)) if !observed.linked => plan.steps.push(Step::RemoveFile),
+        _ => {}
     }
-    for (bridge, servers) in &desired.bridges {
-        let Some((index, found)) = observed.resolved.as_ref().and_then(|links| links.get(bridge)) else { continue };
-        if found != servers {
-            let (bridge, index, servers) = (bridge.clone(), *index, servers.clone());
-            plan.steps.push(Step::SetServers { bridge, index, servers });
-        }
+    plan.notices.extend(link(desired, observed).map(|text| Notice {
+        object: Object::Resolver,
+        cause: Cause::Held,
+        text,
+    }));
+    for bridge in &desired.bridges {
+        let found = bridge.index.and_then(|index| Some((index, observed.resolved.as_ref()?.get(&index)?)));
+        let Some((index, _)) = found.filter(|(_, found)| **found != bridge.servers) else { continue };
+        let (bridge, servers) = (bridge.name.clone(), bridge.servers.clone());
+        plan.steps.push(Step::SetServers { bridge, index, servers });
     }
     plan
+}
+
+/// What is to be said of `/etc/resolv.conf`, which is the administrator's: it should lead to the file when, and only when, the
+/// file is what the host asks by.
+fn link(desired: &Desired, observed: &Observed) -> Option<String> {
+    match (desired.text().is_some(), observed.resolved.is_some(), observed.linked) {
+        (true, false, false) => Some(format!(
+            "systemd-resolved does not run, so the manifest's DNS servers stand in {FILE}; the host asks them after \
+             `ln -sf {FILE} /etc/resolv.conf`"
+        )),
+        (_, true, true) => Some(format!(
+            "systemd-resolved runs, and /etc/resolv.conf still leads to {FILE}, which stays for as long; the host asks \
+             systemd-resolved after `ln -sf /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf`"
+        )),
+        (false, false, true) => Some(format!(
+            "the manifest names no DNS servers, and /etc/resolv.conf leads to {FILE}, which stays for as long: link it to \
+             another file, or write one"
+        )),
+        _ => None,
+    }
 }
 
 /// systemd-resolved and the file. Cheap to make; the bus is connected when it is first asked.
@@ -160,7 +187,7 @@ impl Resolver {
     pub async fn observe(&mut self, desired: &Desired) -> Result<Observed, Error> {
         let file = file::read()?;
         if desired.bridges.is_empty() {
-            return Ok(Observed { resolved: None, file, linked: false });
+            return Ok(Observed { resolved: None, file, linked: file::linked() });
         }
         let resolved = if self.bus.runs().await? { Some(self.bus.servers(desired).await?) } else { None };
         Ok(Observed { resolved, file, linked: file::linked() })
@@ -191,8 +218,21 @@ impl Resolver {
 mod tests {
     use super::*;
 
+    fn ips(servers: &[&str]) -> Vec<IpAddr> {
+        servers.iter().map(|ip| ip.parse().unwrap()).collect()
+    }
+
     fn desired(servers: &[&str]) -> Desired {
-        Desired { bridges: vec![("br20".parse().unwrap(), servers.iter().map(|ip| ip.parse().unwrap()).collect())] }
+        let name = "br20".parse().unwrap();
+        Desired { bridges: vec![Bridge { name, index: Some(7), servers: ips(servers) }] }
+    }
+
+    fn resolved(servers: &[&str]) -> Option<BTreeMap<u32, Vec<IpAddr>>> {
+        Some(BTreeMap::from([(7, ips(servers))]))
+    }
+
+    fn words(plan: &bulkhead_types::Plan<Step>) -> Vec<String> {
+        plan.steps.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -203,24 +243,33 @@ mod tests {
             .to_owned();
         assert_eq!(plan.steps, [Step::WriteFile { text: text.clone() }]);
         assert!(plan.notices[0].text.contains("ln -sf /run/bulkhead/resolv.conf /etc/resolv.conf"));
-        let settled = super::plan(&desired, &Observed { file: Some(text), linked: true, resolved: None });
-        assert!(settled.is_empty() && settled.notices.is_empty());
+        let verified = super::plan(&desired, &Observed { file: Some(text), linked: true, resolved: None });
+        assert!(verified.is_empty() && verified.notices.is_empty());
     }
 
     #[test]
     fn resolved_is_told_and_the_file_goes() {
-        let found = |servers: &[&str]| {
-            let servers: Vec<IpAddr> = servers.iter().map(|ip| ip.parse().unwrap()).collect();
-            Some(BTreeMap::from([("br20".parse().unwrap(), (7, servers))]))
-        };
-        let observed = Observed { resolved: found(&[]), file: Some(String::new()), linked: false };
-        let steps: Vec<String> =
-            plan(&desired(&["10.0.0.1"]), &observed).steps.iter().map(ToString::to_string).collect();
+        let observed = Observed { resolved: resolved(&[]), file: Some(String::new()), linked: false };
+        let steps = words(&plan(&desired(&["10.0.0.1"]), &observed));
         assert_eq!(steps, ["rm /run/bulkhead/resolv.conf", "resolvectl dns br20 10.0.0.1"]);
-        let observed = Observed { resolved: found(&["10.0.0.1"]), ..Observed::default() };
+        let observed = Observed { resolved: resolved(&["10.0.0.1"]), ..Observed::default() };
         assert!(plan(&desired(&["10.0.0.1"]), &observed).is_empty());
-        let steps: Vec<String> = plan(&desired(&[]), &observed).steps.iter().map(ToString::to_string).collect();
-        assert_eq!(steps, ["resolvectl revert br20"]);
+        assert_eq!(words(&plan(&desired(&[]), &observed)), ["resolvectl revert br20"]);
+    }
+
+    #[test]
+    fn the_file_stays_as_long_as_the_host_asks_by_it_and_the_link_is_named() {
+        let wanted = desired(&["10.0.0.1"]);
+        let file = wanted.text();
+        let observed = Observed { resolved: resolved(&["10.0.0.1"]), file: file.clone(), linked: true };
+        let with_resolved = plan(&wanted, &observed);
+        assert!(with_resolved.is_empty());
+        assert!(with_resolved.notices[0].text.contains("stub-resolv.conf"), "{:?}", with_resolved.notices);
+        let stale = Observed { file: Some(String::new()), ..observed };
+        assert_eq!(words(&plan(&wanted, &stale)), ["write /run/bulkhead/resolv.conf 10.0.0.1"], "it is kept true");
+        let torn_down = plan(&Desired::default(), &Observed { resolved: None, file, linked: true });
+        assert!(torn_down.is_empty());
+        assert!(torn_down.notices[0].text.contains("names no DNS servers"), "{:?}", torn_down.notices);
     }
 
     #[test]

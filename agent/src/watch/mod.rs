@@ -1,5 +1,6 @@
 //! What wakes the loop. A wake carries its reason and never the news: whoever is woken looks for itself.
 
+mod dirty;
 mod files;
 
 use std::fmt;
@@ -8,19 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bulkhead_types::chain;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::guest;
+use crate::{guest, resolver};
+pub(crate) use dirty::Dirty;
 use files::Files;
 
 /// How long a source rests after it failed before it is opened again.
 const REST: Duration = Duration::from_secs(1);
-/// Wakes that wait while the loop works. More would say nothing new: each makes it look at everything.
-const WAITING: usize = 32;
 
 /// Which source woke the loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reason {
     /// The daemon starts.
     Start,
@@ -28,6 +27,8 @@ pub(crate) enum Reason {
     Links,
     /// The nftables group.
     Ruleset,
+    /// systemd-resolved came or went.
+    Resolver,
     /// systemd: our slices.
     Slices,
     /// libvirt: domains, pools, networks, the connection itself.
@@ -46,6 +47,7 @@ impl fmt::Display for Reason {
             Self::Start => "start",
             Self::Links => "links",
             Self::Ruleset => "ruleset",
+            Self::Resolver => "resolver",
             Self::Slices => "slices",
             Self::Domains => "domains",
             Self::Files => "files",
@@ -73,62 +75,31 @@ impl Wake {
     }
 }
 
-/// All sources, each in a task of its own that opens it again when it fails.
-#[derive(Debug)]
-pub(crate) struct Watches {
-    wakes: mpsc::Receiver<Wake>,
-    /// A wake of the files was taken; they alone are not looked at on every wake.
-    files: bool,
-}
-
-impl Watches {
-    /// Opens every source, within a tokio runtime. `timer` is the longest time without a look; `None` trusts the events.
-    pub(crate) fn open(manifest: &Path, libvirt: Arc<guest::Libvirt>, timer: Option<Duration>) -> Self {
-        let (sender, wakes) = mpsc::channel(WAITING);
-        let manifest = manifest.to_owned();
-        source(&sender, Reason::Links, async || bulkhead_netlink::Watch::open(), bulkhead_netlink::Watch::wake);
-        source(&sender, Reason::Ruleset, async || bulkhead_policy::Watch::open(), bulkhead_policy::Watch::wake);
-        let slices = bulkhead_sandbox::watch::Watch::open;
-        source(&sender, Reason::Slices, slices, bulkhead_sandbox::watch::Watch::wake);
-        source(&sender, Reason::Domains, async move || libvirt.watch(), guest::Watch::wake);
-        source(&sender, Reason::Files, async move || Files::open(&manifest), Files::wake);
-        if let Some(every) = timer {
-            let ticks = async move || Ok::<_, std::io::Error>(every);
-            source(&sender, Reason::Timer, ticks, async |every: &mut Duration| {
-                tokio::time::sleep(*every).await;
-                Ok(())
-            });
-        }
-        Self { wakes, files: false }
+/// Opens all sources, within a tokio runtime: each in a task of its own that opens it again when it fails. `timer` is the
+/// longest time without a look; `None` trusts the events.
+pub(crate) fn open(manifest: &Path, libvirt: Arc<guest::Libvirt>, timer: Option<Duration>) -> Arc<Dirty> {
+    let dirty = Arc::new(Dirty::default());
+    let manifest = manifest.to_owned();
+    source(&dirty, Reason::Links, async || bulkhead_netlink::Watch::open(), bulkhead_netlink::Watch::wake);
+    source(&dirty, Reason::Ruleset, async || bulkhead_policy::Watch::open(), bulkhead_policy::Watch::wake);
+    source(&dirty, Reason::Resolver, resolver::Watch::open, resolver::Watch::wake);
+    let slices = bulkhead_sandbox::watch::Watch::open;
+    source(&dirty, Reason::Slices, slices, bulkhead_sandbox::watch::Watch::wake);
+    source(&dirty, Reason::Domains, async move || libvirt.watch(), guest::Watch::wake);
+    source(&dirty, Reason::Files, async move || Files::open(&manifest), Files::wake);
+    if let Some(every) = timer {
+        let ticks = async move || Ok::<_, std::io::Error>(every);
+        source(&dirty, Reason::Timer, ticks, async |every: &mut Duration| {
+            tokio::time::sleep(*every).await;
+            Ok(())
+        });
     }
-
-    /// The next wake. Those that wait already are taken along: the first tells the reason, and one look serves them all.
-    pub(crate) async fn next(&mut self) -> Wake {
-        let first = match self.wakes.recv().await {
-            Some(wake) => wake,
-            // Every task holds a sender for as long as it runs, and none ends.
-            None => std::future::pending().await,
-        };
-        self.note(first);
-        while let Ok(wake) = self.wakes.try_recv() {
-            self.note(wake);
-        }
-        first
-    }
-
-    /// Whether the manifest's files may have changed since this was asked last.
-    pub(crate) fn files_changed(&mut self) -> bool {
-        std::mem::take(&mut self.files)
-    }
-
-    fn note(&mut self, wake: Wake) {
-        self.files |= wake.reason == Reason::Files;
-    }
+    dirty
 }
 
 /// Runs one source for ever.
 fn source<W, E>(
-    sender: &mpsc::Sender<Wake>,
+    dirty: &Arc<Dirty>,
     reason: Reason,
     open: impl AsyncFn() -> Result<W, E> + 'static,
     wake: impl AsyncFn(&mut W) -> Result<(), E> + 'static,
@@ -136,25 +107,24 @@ fn source<W, E>(
     W: 'static,
     E: std::error::Error + 'static,
 {
-    let sender = sender.clone();
+    let dirty = Arc::clone(dirty);
     tokio::task::spawn_local(async move {
         loop {
             match open().await {
                 Ok(mut watch) => {
-                    // What happened before this moment was told to nobody.
-                    let _ = sender.try_send(Wake::now(reason));
-                    while let Some(()) = told(reason, wake(&mut watch).await) {
-                        // A full channel has a wake in it that comes later than this change.
-                        let _ = sender.try_send(Wake::now(reason));
-                    }
+                    // What happened before this moment was said to nobody.
+                    dirty.mark(Wake::now(reason));
+                    let lost = loop {
+                        match wake(&mut watch).await {
+                            Ok(()) => dirty.mark(Wake::now(reason)),
+                            Err(error) => break error,
+                        }
+                    };
+                    tracing::warn!("lost the watch of {reason}: {}; opening it again", chain(&lost));
                 }
                 Err(error) => tracing::warn!("cannot watch {reason}: {}; trying again", chain(&error)),
             }
             tokio::time::sleep(REST).await;
         }
     });
-}
-
-fn told<E: std::error::Error + 'static>(reason: Reason, wake: Result<(), E>) -> Option<()> {
-    wake.inspect_err(|error| tracing::warn!("lost the watch of {reason}: {}; opening it again", chain(error))).ok()
 }

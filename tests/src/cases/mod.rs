@@ -11,6 +11,7 @@ mod drift;
 mod drip;
 mod foreign;
 mod forward;
+mod frozen;
 mod hijack;
 mod invisible;
 mod killed;
@@ -90,6 +91,8 @@ pub(crate) const CASES: &[Case] = &[
     limits::LIMITS_HOLD,
     hijack::NOTHING_ELSE_STARTS,
     libvirtd::RESTARTED,
+    frozen::LIBVIRTD_FROZEN,
+    frozen::DAEMON_FROZEN,
     foreign::CLASHES_ARE_SAID,
     foreign::NEIGHBOURS_STAY,
     stops::EVERY_STOP_CONVERGES,

@@ -67,7 +67,7 @@ fn one(desired: &Desired, observed: &Observed, given: &Given, pools: &Pools, gue
     if found.is_some_and(|found| found.autostart) {
         plan.steps.push(Step::NoAutostart { guest: guest.name.clone() });
     }
-    let held = without_pool.or_else(|| given.blocked.get(&guest.name).cloned());
+    let held = without_pool.or_else(|| given.holds.get(&guest.name).map(ToString::to_string));
     let held = held.or_else(|| disks::lost_volume(desired, observed, guest));
     let held = held.or_else(|| why_unwalled(guest, &wanted, found?));
     run(observed, guest, held, plan);

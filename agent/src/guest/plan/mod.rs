@@ -14,6 +14,7 @@ use bulkhead_types::{Cause, GuestName, Object};
 
 pub(super) use networks::DEFAULT;
 
+use super::hold::Hold;
 use super::model::{Desired, Observed};
 use super::step::Step;
 
@@ -23,8 +24,8 @@ pub type Plan = bulkhead_types::Plan<Step>;
 /// What the agent knows beyond the manifest and libvirt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given {
-    /// Guests whose earlier phases failed, with the reason: they are prepared, and not started.
-    pub blocked: BTreeMap<GuestName, String>,
+    /// Guests that lack something of an earlier room: they are prepared, and not started.
+    pub holds: BTreeMap<GuestName, Hold>,
     /// Whether a guest that left the manifest and does not shut down in [`super::model::SHUTDOWN_PATIENCE`] is destroyed.
     pub force: bool,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::guest::Lack;
 use crate::guest::model::Guest;
 use crate::guest::model::{
     Away, Definition, Disk, DomainFound, NetworkDefinition, NetworkFound, Occupied, PoolFound, Recent,
@@ -268,8 +269,8 @@ fn any_world() -> impl Strategy<Value = (Desired, Observed)> {
 }
 
 fn any_given() -> impl Strategy<Value = Given> {
-    (any::<bool>(), any::<bool>()).prop_map(|(blocked, force)| Given {
-        blocked: blocked.then(|| ("a".parse().unwrap(), "its bridge failed".to_owned())).into_iter().collect(),
+    (any::<bool>(), any::<bool>()).prop_map(|(holds, force)| Given {
+        holds: holds.then(|| ("a".parse().unwrap(), Hold::Segment(Lack::Unseen(None)))).into_iter().collect(),
         force,
     })
 }
@@ -305,7 +306,7 @@ proptest! {
     fn a_held_guest_is_never_started((desired, world) in any_world(), given in any_given()) {
         for step in plan(&desired, &world, &given).steps {
             if let Step::Start { guest } = step {
-                prop_assert!(!given.blocked.contains_key(&guest));
+                prop_assert!(!given.holds.contains_key(&guest));
                 let declared = desired.guests.iter().find(|declared| declared.name == guest).unwrap();
                 prop_assert!(declared.start);
                 prop_assert!(declared.disks.iter().all(|disk| !world.unencrypted.contains_key(&disk.pool)));
@@ -460,10 +461,12 @@ fn guests_of_an_encrypted_pool_wait_for_its_mount_and_nothing_is_made_below_it()
 
 #[test]
 fn a_guest_whose_earlier_phase_failed_is_made_ready_but_not_started() {
-    let blocked = [("example".parse().unwrap(), "its slice could not be made".to_owned())].into();
-    let plan = plan(&samples::desired(), &empty_world(), &Given { blocked, force: false });
+    let hold =
+        Hold::Limits(Lack::Left { step: "systemctl start".to_owned(), refused: Some("no such unit".to_owned()) });
+    let holds = [("example".parse().unwrap(), hold)].into();
+    let plan = plan(&samples::desired(), &empty_world(), &Given { holds, force: false });
     assert_eq!(words(&plan).last().map(String::as_str), Some("define example"));
-    assert!(texts(&plan).contains("guest example Held: is not started: its slice could not be made"));
+    assert!(texts(&plan).contains("guest example Held: is not started: its limits do not hold: no such unit"));
 }
 
 #[test]

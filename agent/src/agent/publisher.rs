@@ -1,54 +1,91 @@
-//! What was told: the published status, readiness to systemd, and the little memory that is only for people.
+//! What is said: the published status, readiness to systemd, and the little memory that is only for people.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bulkhead_api::{Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken};
-use bulkhead_policy::model as policy;
+use bulkhead_api::{Done, Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken};
+use bulkhead_policy::model::Counter;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Followed, Ran};
 use crate::generations::{Generation, microseconds};
 use crate::manifest::Desired;
-use crate::publish::{counters, seen};
-use crate::reconcile::Host;
-use crate::watch::Wake;
+use crate::reconcile::{Looked, Reconciler};
+use crate::rooms::{self, Name};
 
 /// Repairs that are remembered.
 const WAKES: usize = 32;
 /// Steps of one repair that are remembered; the report has all of the last one.
 const STEPS: usize = 32;
 
-/// Tells the socket's clients and systemd.
+/// Speaks to the socket's clients and to systemd.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Publisher {
     status: Status,
     sender: watch::Sender<Arc<Status>>,
     wakes: VecDeque<Woken>,
-    /// systemd was told.
+    /// Of each room, the last steps that were tried.
+    reports: BTreeMap<Name, Vec<Done>>,
+    /// systemd heard that the host is ready.
     notified: bool,
     began: Instant,
     /// Microseconds from the kernel's start to the daemon's, if the kernel says.
     booted: Option<u64>,
 }
 
-impl Told {
+impl Publisher {
     /// Nothing is known yet. The receiver is the socket's.
     pub(crate) fn new() -> (Self, watch::Receiver<Arc<Status>>) {
         let phase = |phase| PhaseTimes { phase, since_start_us: None, since_boot_us: None };
         let phases = [Phase::Policy, Phase::Links, Phase::Limits, Phase::Guests].map(phase).to_vec();
         let status = Status { version: env!("CARGO_PKG_VERSION").to_owned(), phases, ..Status::default() };
         let (sender, receiver) = watch::channel(Arc::new(status.clone()));
-        let told =
-            Self { status, sender, wakes: VecDeque::new(), notified: false, began: Instant::now(), booted: uptime() };
-        (told, receiver)
+        let publisher = Self {
+            status,
+            sender,
+            wakes: VecDeque::new(),
+            reports: BTreeMap::new(),
+            notified: false,
+            began: Instant::now(),
+            booted: uptime(),
+        };
+        (publisher, receiver)
     }
 
     fn publish(&self) {
         self.sender.send_replace(Arc::new(self.status.clone()));
+    }
+
+    /// A room was looked at.
+    pub(super) fn looked(&mut self, reconciler: &Reconciler, looked: &Looked) {
+        self.repaired(looked);
+        self.report(reconciler, looked);
+        if looked.name == Name::Policy && reconciler.states().policy.observed().is_some() {
+            self.status.counted_at_us = Some(microseconds(SystemTime::now()));
+        }
+        self.host(reconciler);
+    }
+
+    /// How the host stands.
+    pub(super) fn host(&mut self, reconciler: &Reconciler) {
+        let Some(manifest) = reconciler.manifest() else { return };
+        let states = reconciler.states();
+        self.status.ready = states.ready();
+        self.reached(Phase::Policy, states.policy.verified());
+        self.reached(Phase::Links, states.ready());
+        self.reached(Phase::Limits, states.ready() && states.limits.verified());
+        self.reached(Phase::Guests, reconciler.verified());
+        for room in reconciler.rooms() {
+            room.page(manifest, states, &mut self.status);
+        }
+        self.status.notices = reconciler.notices();
+        self.status.report = self.reports.values().flatten().cloned().collect();
+        self.publish();
+        if self.status.ready {
+            self.notify("policy and links stand");
+        }
     }
 
     /// The first time that a phase was verified is its time.
@@ -58,17 +95,6 @@ impl Told {
         if let Some(times) = times.filter(|_| verified) {
             times.since_start_us = Some(since);
             times.since_boot_us = self.booted.map(|booted| booted.saturating_add(since));
-        }
-    }
-
-    /// Policy and links were looked at: the first time that both stand, systemd hears that the host is ready, and people see
-    /// how it stands while the rest takes its time.
-    pub(super) fn network(&mut self, followed: &Followed, host: &Host) {
-        self.reached(Phase::Policy, host.policy.verified());
-        self.reached(Phase::Links, host.network_verified());
-        if host.network_verified() && !self.notified {
-            self.host(followed, host);
-            self.notify("policy and links stand");
         }
     }
 
@@ -91,45 +117,29 @@ impl Told {
         }
     }
 
-    /// How the host stands after a turn.
-    pub(super) fn host(&mut self, followed: &Followed, host: &Host) {
-        self.reached(Phase::Limits, host.network_verified() && host.limits.verified());
-        let libvirt = host.guests.observed.as_ref().is_some_and(|observed| observed.down.is_none());
-        self.reached(Phase::Guests, host.verified() && libvirt);
-        self.status.ready = host.network_verified();
-        let seen = seen(&followed.desired, host);
-        self.status.policy_owner = seen.owner;
-        self.status.trunks = seen.trunks;
-        self.status.segments = seen.segments;
-        self.status.guests = seen.guests;
-        if let Some(observed) = &host.policy.observed {
-            self.count(&followed.desired, observed);
+    /// Keeps what the look tried. Trouble that is gone by itself is no trouble any more.
+    fn report(&mut self, reconciler: &Reconciler, looked: &Looked) {
+        let room = reconciler.rooms().find(|room| room.name() == looked.name);
+        let verified = room.is_some_and(|room| room.verified(reconciler.states()));
+        let trouble = |done: &Done| done.outcome != Ended::Done;
+        if !looked.done.is_empty() {
+            self.reports.insert(looked.name, looked.done.clone());
+        } else if verified && self.reports.get(&looked.name).is_some_and(|old| old.iter().any(trouble)) {
+            self.reports.remove(&looked.name);
         }
-        self.status.notices = seen.notices;
-        let done: Vec<_> = host.done().cloned().collect();
-        let old_trouble = self.status.report.iter().any(|done| done.outcome != Ended::Done);
-        // Trouble that is gone by itself is no trouble any more.
-        if !done.is_empty() || (old_trouble && host.verified()) {
-            self.status.report = done;
-        }
-        self.publish();
     }
 
     /// The counters were read again.
-    pub(super) fn counted(&mut self, desired: &Desired, observed: &policy::Observed) {
-        self.count(desired, observed);
+    pub(super) fn counted(&mut self, manifest: &Desired, counters: &[Counter]) {
+        (self.status.allows, self.status.counters) = rooms::counters(manifest, counters);
+        self.status.counted_at_us = Some(microseconds(SystemTime::now()));
         self.publish();
     }
 
-    fn count(&mut self, desired: &Desired, observed: &policy::Observed) {
-        (self.status.allows, self.status.counters) = counters(desired, observed);
-        self.status.counted_at_us = Some(microseconds(SystemTime::now()));
-    }
-
     /// What a wake led to.
-    pub(super) fn woken(&mut self, wake: Wake, ran: &Ran) {
-        let mut repairs: Vec<String> =
-            ran.done.iter().filter(|done| done.outcome == Ended::Done).map(|done| done.text.clone()).collect();
+    fn repaired(&mut self, looked: &Looked) {
+        let done = looked.done.iter().filter(|done| done.outcome == Ended::Done);
+        let mut repairs: Vec<String> = done.map(|done| done.text.clone()).collect();
         if repairs.is_empty() {
             return;
         }
@@ -138,14 +148,13 @@ impl Told {
             repairs.truncate(STEPS);
             repairs.push(format!("and {more} more"));
         }
-        let latency = u64::try_from(wake.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let latency = u64::try_from(looked.wake.at.elapsed().as_micros()).unwrap_or(u64::MAX);
         if self.wakes.len() == WAKES {
             self.wakes.pop_front();
         }
-        let reason = wake.reason.to_string();
-        self.wakes.push_back(Woken { reason, at_us: microseconds(wake.time), latency_us: latency, repairs });
+        let (reason, at_us) = (looked.wake.reason.to_string(), microseconds(looked.wake.time));
+        self.wakes.push_back(Woken { reason, at_us, latency_us: latency, repairs });
         self.status.wakes = self.wakes.iter().cloned().collect();
-        self.publish();
     }
 
     /// Which generation is followed from now on; none leaves nothing to say of the host.
@@ -161,6 +170,7 @@ impl Told {
         if generation.is_none() {
             let Status { version, ready, manifest, phases, .. } = std::mem::take(&mut self.status);
             self.status = Status { version, ready, manifest, phases, ..Status::default() };
+            self.reports.clear();
         }
         self.publish();
     }

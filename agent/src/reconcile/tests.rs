@@ -1,0 +1,270 @@
+//! The loop's decisions, with rooms that do what a test says.
+
+use std::sync::{Arc, Mutex};
+
+use bulkhead_api::{Phase, Status};
+use bulkhead_types::Object;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::*;
+use crate::rooms::{Look, Progress, View};
+
+/// What a test has seen and decides.
+#[derive(Debug, Default)]
+struct World {
+    /// The looks that began, in their order.
+    began: Mutex<Vec<(Name, Mode)>>,
+    /// Rooms whose looks do not end until they are let go.
+    frozen: Mutex<BTreeSet<Name>>,
+    go: Notify,
+    /// Rooms that write something with the next look.
+    writes: Mutex<BTreeSet<Name>>,
+    /// Rooms in which something is left.
+    left: Mutex<BTreeSet<Name>>,
+    /// What guests lack changes with every look at links.
+    links_matter: bool,
+}
+
+#[derive(Debug)]
+struct Fake {
+    name: Name,
+    world: Arc<World>,
+    aimed: Option<(bool, usize)>,
+}
+
+const NAMES: [Name; 5] = [Name::Policy, Name::Links, Name::Resolver, Name::Limits, Name::Guests];
+
+fn rooms(world: &Arc<World>) -> Vec<Box<dyn AnyRoom>> {
+    let fake = |name| Box::new(Fake { name, world: Arc::clone(world), aimed: None }) as Box<dyn AnyRoom>;
+    NAMES.map(fake).into()
+}
+
+fn looks(world: &World, name: Name) -> usize {
+    world.began.lock().unwrap().iter().filter(|(began, _)| *began == name).count()
+}
+
+impl AnyRoom for Fake {
+    fn name(&self) -> Name {
+        self.name
+    }
+    fn needs(&self) -> &'static [Name] {
+        match self.name {
+            Name::Policy => &[],
+            Name::Links | Name::Limits => &[Name::Policy],
+            Name::Resolver => &[Name::Policy, Name::Links],
+            Name::Guests => &[Name::Policy, Name::Links, Name::Limits],
+        }
+    }
+    fn walled(&self) -> bool {
+        matches!(self.name, Name::Links | Name::Guests)
+    }
+    fn source(&self) -> Reason {
+        match self.name {
+            Name::Policy => Reason::Ruleset,
+            Name::Links => Reason::Links,
+            Name::Resolver => Reason::Resolver,
+            Name::Limits => Reason::Slices,
+            Name::Guests => Reason::Domains,
+        }
+    }
+    fn handle(&self) -> Box<dyn AnyRoom> {
+        Box::new(Self { name: self.name, world: Arc::clone(&self.world), aimed: None })
+    }
+    fn aim(&mut self, wanted: Wanted<'_>, _: &States) -> bool {
+        let links =
+            if self.name == Name::Guests && self.world.links_matter { looks(&self.world, Name::Links) } else { 0 };
+        let aim = Some((wanted.manifest.trunks.is_empty(), links));
+        std::mem::replace(&mut self.aimed, aim) != aim
+    }
+    fn look(&self, mode: Mode, _: Progress) -> Look {
+        let (name, world) = (self.name, Arc::clone(&self.world));
+        world.began.lock().unwrap().push((name, mode));
+        Box::pin(async move {
+            while world.frozen.lock().unwrap().contains(&name) {
+                world.go.notified().await;
+            }
+            let step =
+                |outcome| Done { phase: Phase::Links, object: Object::Policy, text: String::new(), outcome, why: None };
+            let done = world.writes.lock().unwrap().remove(&name).then(|| step(Outcome::Done)).into_iter().collect();
+            let left = world.left.lock().unwrap().contains(&name);
+            let keep = move |states: &mut States| match name {
+                Name::Policy if !left => states.policy = State::Verified(view()),
+                Name::Links => states.links = State::Verified(view()),
+                _ => {}
+            };
+            Ended { name, done, keep: Box::new(keep) }
+        })
+    }
+    fn plan(&self, _: Wanted<'_>, _: &States) -> Look {
+        self.look(Mode::Plan, Box::new(|_| ()))
+    }
+    fn verified(&self, _: &States) -> bool {
+        !self.world.left.lock().unwrap().contains(&self.name)
+    }
+    fn unread(&self, _: &States) -> Option<Unread> {
+        None
+    }
+    fn remaining(&self, _: &States) -> Vec<Step> {
+        Vec::new()
+    }
+    fn notices(&self, _: &Desired, _: &States) -> Vec<Notice> {
+        Vec::new()
+    }
+    fn page(&self, _: &Desired, _: &States, _: &mut Status) {}
+}
+
+fn view<O: Default>() -> View<O> {
+    View { observed: Arc::default(), notices: Vec::new().into() }
+}
+
+fn manifest() -> Arc<Desired> {
+    Arc::new(Desired { trunks: vec!["eth1".parse().unwrap()], ..Desired::default() })
+}
+
+fn following(world: &Arc<World>) -> Reconciler {
+    let mut reconciler = Reconciler::new(rooms(world));
+    reconciler.follow(Some(manifest()), Wake::now(Reason::Start));
+    reconciler
+}
+
+/// For a look that is not frozen.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Lets looks begin and end until none does any more.
+async fn run(reconciler: &mut Reconciler) -> Vec<Name> {
+    let mut ended = Vec::new();
+    loop {
+        let now = Instant::now();
+        reconciler.begin(now, None);
+        let soon = now + BREATH * 2;
+        let rested = reconciler.next_begin(now).filter(|at| *at < soon);
+        match timeout(PATIENCE, reconciler.next()).await {
+            Ok(Some(looked)) => ended.push(looked.name),
+            Ok(None) | Err(_) => match rested {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => return ended,
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_looks_come_in_the_order_of_what_needs_what() {
+    let world = Arc::new(World::default());
+    let mut reconciler = following(&world);
+    let ended = run(&mut reconciler).await;
+    assert_eq!(ended[0], Name::Links, "the policy must know which bridges there are");
+    assert_eq!(world.began.lock().unwrap()[0], (Name::Links, Mode::Plan));
+    assert_eq!(ended[1], Name::Policy);
+    let ended = &ended[1..];
+    let place = |name| ended.iter().position(|ended| *ended == name).unwrap();
+    assert!(place(Name::Links) < place(Name::Resolver));
+    assert!(place(Name::Links) < place(Name::Guests) && place(Name::Limits) < place(Name::Guests));
+    assert_eq!(ended.len(), NAMES.len(), "each room once: {ended:?}");
+}
+
+#[tokio::test]
+async fn while_libvirt_is_frozen_walls_are_looked_at_and_its_own_wake_is_kept() {
+    let world = Arc::new(World::default());
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    world.frozen.lock().unwrap().insert(Name::Guests);
+    reconciler.wake(Wake::now(Reason::Domains));
+    run(&mut reconciler).await;
+    let before = (looks(&world, Name::Links), looks(&world, Name::Policy), looks(&world, Name::Guests));
+    reconciler.wake(Wake::now(Reason::Domains));
+    reconciler.wake(Wake::now(Reason::Links));
+    assert_eq!(run(&mut reconciler).await, [Name::Links], "a wake of links is about links alone");
+    reconciler.wake(Wake::now(Reason::Ruleset));
+    assert_eq!(run(&mut reconciler).await, [Name::Policy]);
+    assert_eq!((looks(&world, Name::Links), looks(&world, Name::Policy)), (before.0 + 1, before.1 + 1));
+    assert_eq!(looks(&world, Name::Guests), before.2, "one look at a time");
+    world.frozen.lock().unwrap().clear();
+    world.go.notify_one();
+    assert_eq!(run(&mut reconciler).await, [Name::Guests, Name::Guests], "the wake that came meanwhile is looked into");
+}
+
+#[tokio::test]
+async fn nothing_is_written_behind_a_policy_that_does_not_stand() {
+    let world = Arc::new(World::default());
+    world.left.lock().unwrap().insert(Name::Policy);
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    let writes =
+        |began: &[(Name, Mode)]| began.iter().filter(|(_, mode)| *mode == Mode::Apply).map(|(name, _)| *name).collect();
+    let wrote: BTreeSet<Name> = writes(&world.began.lock().unwrap());
+    assert_eq!(wrote, [Name::Policy, Name::Resolver, Name::Limits].into(), "a slice and a server let no frame pass");
+    let began = Instant::now();
+    assert!(!reconciler.rests_since(Name::Links, began), "nobody has looked at the policy since");
+    world.left.lock().unwrap().clear();
+    reconciler.wake(Wake::now(Reason::Request));
+    assert_eq!(run(&mut reconciler).await.len(), NAMES.len());
+    assert!(NAMES.iter().all(|name| reconciler.rests_since(*name, began)));
+}
+
+#[tokio::test]
+async fn guests_that_were_started_have_their_ports_looked_at() {
+    let world = Arc::new(World::default());
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    world.writes.lock().unwrap().insert(Name::Guests);
+    reconciler.wake(Wake::now(Reason::Domains));
+    let ended = run(&mut reconciler).await;
+    assert_eq!(ended[0], Name::Guests);
+    assert!(ended.contains(&Name::Links) && ended.contains(&Name::Limits), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_room_whose_target_changes_by_another_room_is_looked_at() {
+    let world = Arc::new(World { links_matter: true, ..World::default() });
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    reconciler.wake(Wake::now(Reason::Links));
+    assert_eq!(run(&mut reconciler).await, [Name::Links, Name::Guests]);
+}
+
+#[tokio::test]
+async fn a_room_that_left_something_rests_before_it_is_looked_at_again() {
+    let world = Arc::new(World::default());
+    world.left.lock().unwrap().insert(Name::Links);
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    let before = looks(&world, Name::Links);
+    reconciler.wake(Wake::now(Reason::Links));
+    reconciler.begin(Instant::now(), None);
+    assert_eq!(looks(&world, Name::Links), before);
+    assert!(reconciler.next_begin(Instant::now()).is_some_and(|at| at > Instant::now()));
+    reconciler.wake(Wake::now(Reason::Request));
+    reconciler.begin(Instant::now(), None);
+    reconciler.next().await;
+    reconciler.begin(Instant::now(), None);
+    assert_eq!(looks(&world, Name::Links), before + 1, "a person does not wait for the rest");
+}
+
+#[tokio::test]
+async fn a_teardown_empties_one_room_while_the_others_follow_the_manifest() {
+    let world = Arc::new(World::default());
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    reconciler.tear(Name::Guests, Wake::now(Reason::Request));
+    assert_eq!(run(&mut reconciler).await, [Name::Guests]);
+    reconciler.wake(Wake::now(Reason::Links));
+    assert_eq!(run(&mut reconciler).await, [Name::Links], "a deleted VLAN is repaired meanwhile");
+    assert_eq!(world.began.lock().unwrap().last(), Some(&(Name::Links, Mode::Apply)));
+    reconciler.restore(Wake::now(Reason::Request));
+    assert_eq!(run(&mut reconciler).await, [Name::Guests], "a teardown that was given up leaves the manifest followed");
+}
+
+#[tokio::test]
+async fn where_nothing_is_followed_only_what_is_torn_down_is_written() {
+    let world = Arc::new(World::default());
+    let mut reconciler = Reconciler::new(rooms(&world));
+    reconciler.wake(Wake::now(Reason::Timer));
+    assert!(run(&mut reconciler).await.is_empty());
+    reconciler.tear(Name::Guests, Wake::now(Reason::Request));
+    reconciler.wake(Wake::now(Reason::Request));
+    run(&mut reconciler).await;
+    let began = world.began.lock().unwrap().clone();
+    assert!(began.iter().all(|(name, mode)| (*mode == Mode::Apply) == (*name == Name::Guests)), "{began:?}");
+}

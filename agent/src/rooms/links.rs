@@ -1,0 +1,236 @@
+//! The links among the rooms.
+
+use std::collections::BTreeMap;
+
+use bulkhead_api::{self as api, Phase, Status};
+use bulkhead_netlink::{self as netlink, Kernel, LinkState, SegmentState, Step, model, state};
+use bulkhead_types::{Cause, IfName, Notice, Object, Outcome, Plan, Report, chain};
+
+use super::{Left, Name, Room, State, StateOf, States, Unread, Wanted};
+use crate::guest::Lack;
+use crate::manifest::Desired;
+use crate::watch::Reason;
+
+/// VLANs, bridges, ports, addresses and routes.
+#[derive(Debug)]
+pub(crate) struct Links(pub(super) Kernel);
+
+impl Room for Links {
+    const NAME: Name = Name::Links;
+    const PHASE: Phase = Phase::Links;
+    const NEEDS: &'static [Name] = &[Name::Policy];
+    const WALLED: bool = true;
+    const SOURCE: Reason = Reason::Links;
+    type Desired = model::Desired;
+    type Observed = model::Observed;
+    type Step = Step;
+
+    fn desired(wanted: Wanted<'_>, _: &States) -> Self::Desired {
+        wanted.manifest.netlink.clone()
+    }
+
+    fn state(states: &States) -> &StateOf<Self> {
+        &states.links
+    }
+
+    fn state_mut(states: &mut States) -> &mut StateOf<Self> {
+        &mut states.links
+    }
+
+    async fn observe(&mut self, desired: &Self::Desired) -> Result<Self::Observed, Unread> {
+        self.0.observe(desired).await.map_err(|error| match error {
+            netlink::Error::Timeout { .. } => Unread::Late(chain(&error)),
+            error => Unread::Refused(chain(&error)),
+        })
+    }
+
+    fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step> {
+        netlink::plan(desired, observed)
+    }
+
+    async fn apply(
+        &mut self,
+        plan: &Plan<Self::Step>,
+        progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
+    ) -> Report<Self::Step> {
+        self.0.apply(plan, progress).await
+    }
+
+    fn objects(manifest: &Desired) -> Vec<Object> {
+        manifest.netlink.segments.iter().map(object).collect()
+    }
+
+    fn page(manifest: &Desired, states: &States, status: &mut Status) {
+        let found = found(manifest, states);
+        let segments = || manifest.netlink.segments.iter().zip(found.iter().map(Some).chain(std::iter::repeat(None)));
+        let carried: BTreeMap<&IfName, LinkState> =
+            found.iter().map(|segment| (&segment.trunk.0, segment.trunk.1)).collect();
+        status.trunks = manifest.trunks.iter().map(|name| trunk(&states.links, name, carried.get(name))).collect();
+        status.segments = segments().map(|(one, found)| segment(states, one, found)).collect();
+    }
+}
+
+/// The segments as they were found, in the manifest's order; none where links could not be read.
+pub(super) fn found(manifest: &Desired, states: &States) -> Vec<SegmentState> {
+    states.links.observed().map(|observed| state(&manifest.netlink, observed)).unwrap_or_default()
+}
+
+fn object(segment: &model::Segment) -> Object {
+    Object::Segment(segment.name.clone())
+}
+
+/// `carried` is the state of the link that carries segments of this trunk, whatever that is called now.
+fn trunk(links: &StateOf<Links>, name: &IfName, carried: Option<&LinkState>) -> api::Trunk {
+    let presence = |observed: &model::Observed| match observed.link(name) {
+        Some(link) if link.up => LinkState::Up,
+        Some(_) => LinkState::Down,
+        None => LinkState::Absent,
+    };
+    let found = carried.copied().or_else(|| links.observed().map(presence));
+    let (state, why) = match (found, refused(links, &Object::Trunk(name.clone()))) {
+        (_, Some(why)) => (api::State::Failed, Some(why.to_owned())),
+        (None, None) => (api::State::Pending, Some("is not known yet".to_owned())),
+        (Some(LinkState::Up), None) => (api::State::Ready, None),
+        (Some(LinkState::Down | LinkState::Foreign), None) => (api::State::Pending, Some(format!("{name} is not up"))),
+        (Some(LinkState::Absent), None) => (api::State::Pending, Some(format!("{name} does not exist"))),
+    };
+    api::Trunk { name: name.clone(), state, why }
+}
+
+fn segment(states: &States, segment: &model::Segment, found: Option<&SegmentState>) -> api::Segment {
+    let object = object(segment);
+    let refused = refused(&states.links, &object);
+    // Only what the manifest can be blamed for, or a foreign object; the rest comes by itself.
+    let clash = |notice: &Notice| notice.object == object && notice.cause == Cause::Clash;
+    let failed = refused.is_some() || states.links.notices().iter().any(clash);
+    let lack = lack(states, segment, found).map(|lack| lack.to_string());
+    let why = lack.or_else(|| refused.map(str::to_owned));
+    let visible = |found: &SegmentState| segment.host.as_ref().map(|_| found.addresses.clone()).unwrap_or_default();
+    api::Segment {
+        name: segment.name.clone(),
+        trunk: segment.trunk.clone(),
+        vlan: segment.vlan,
+        vlan_link: segment.vlan_link.clone(),
+        bridge: segment.bridge.clone(),
+        addresses: found.map(visible).unwrap_or_default(),
+        gateways: found.map(|found| found.gateways.clone()).unwrap_or_default(),
+        state: match (&why, failed) {
+            (_, true) => api::State::Failed,
+            (None, false) if found.is_some_and(SegmentState::stands) => api::State::Ready,
+            _ => api::State::Pending,
+        },
+        why,
+    }
+}
+
+/// Why the first refused step of an object was refused.
+fn refused<'a>(links: &'a StateOf<Links>, object: &Object) -> Option<&'a str> {
+    let of = |left: &&Left<Step>| bulkhead_types::Step::object(&left.step) == *object;
+    links.left().iter().filter(of).find_map(|left| left.refused.as_deref())
+}
+
+/// What a guest on this segment would lack; `None` where its bridge stands.
+///
+/// The host's own addresses and routes are not required: what the kernel refuses of them is said of the segment and holds no
+/// guest.
+pub(super) fn lack(states: &States, segment: &model::Segment, found: Option<&SegmentState>) -> Option<Lack> {
+    let (object, trunk) = (object(segment), Object::Trunk(segment.trunk.clone()));
+    let own = |step: &Step| {
+        let of = bulkhead_types::Step::object(step);
+        (of == object || of == trunk) && bulkhead_types::Step::required(step)
+    };
+    let links = &states.links;
+    match links {
+        State::Unseen => return Some(Lack::Unseen(states.policy.unread().map(ToString::to_string))),
+        State::Unread(why, _) => return Some(Lack::Unread(why.to_string())),
+        State::Planned(..) | State::Verified(_) | State::Left(..) => {}
+    }
+    let waits = |notice: &&Notice| {
+        [&object, &trunk].contains(&&notice.object) && matches!(notice.cause, Cause::Clash | Cause::Pending)
+    };
+    if let Some(notice) = links.notices().iter().find(waits) {
+        return Some(Lack::Waits(notice.text.clone()));
+    }
+    // What a plan would write is as good as there, for the plan of what comes after it.
+    if matches!(links, State::Planned(..)) {
+        return None;
+    }
+    let mut left = links.left().iter().filter(|left| own(&left.step));
+    if let Some(left) = left.clone().find(|left| left.refused.is_some()).or_else(|| left.next()) {
+        return Some(Lack::Left { step: left.step.to_string(), refused: left.refused.clone() });
+    }
+    match found {
+        Some(found) if found.stands() => None,
+        found => {
+            let links = found.into_iter().flat_map(|found| [&found.vlan, &found.bridge]);
+            let down = links.into_iter().find(|(_, state)| *state != LinkState::Up).map(|(name, _)| name.clone());
+            Some(Lack::Down(down.unwrap_or_else(|| segment.bridge.clone())))
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::manifest::{self, HostId, Source};
+    use crate::rooms::View;
+    use bulkhead_netlink::SegmentBridge;
+    use bulkhead_netlink::model::{BridgeOptions, Kind, LINK_GROUP, Link, Observed};
+    use std::sync::Arc;
+
+    pub(in crate::rooms) const LAN: &str = "[trunk.eth1]\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 20\n";
+    pub(in crate::rooms) const WITH_GUEST: &str = "[trunk.eth1]\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 20\n[pool.p]\npath = \"/srv/p\"\n[guest.web]\nmemory = \"64 MiB\"\n\
+         disk.vda = { pool = \"p\", size = \"1 GiB\" }\nnic.lan = { address = [\"10.0.0.2\"] }\n";
+
+    pub(in crate::rooms) fn desired(text: &str) -> Desired {
+        let id: HostId = "0123456789abcdef0123456789abcdef".parse().unwrap();
+        manifest::parse(&[Source { path: "host.toml".into(), text: text.to_owned() }]).unwrap().lower(&id)
+    }
+
+    fn link(index: u32, name: &str, kind: Kind, group: u32, master: Option<u32>) -> Link {
+        let mac = Some("02:00:00:00:00:07".parse().unwrap());
+        Link { index, name: name.to_owned(), kind, group, up: true, mtu: 1500, mac, master, ..Link::default() }
+    }
+
+    /// A host with one segment, and a bridge of somebody else.
+    pub(in crate::rooms) fn observed() -> Observed {
+        let vlan = || Kind::Vlan { id: 20, parent: Some(2), dot1q: true };
+        let bridge = || Kind::Bridge(BridgeOptions::default());
+        let links = [
+            link(2, "eth1", Kind::Other(String::new()), 0, None),
+            link(3, "br20", bridge(), LINK_GROUP, None),
+            link(4, "vlan20", vlan(), LINK_GROUP, Some(3)),
+            link(5, "docker0", bridge(), 0, None),
+        ];
+        Observed { links: links.into_iter().collect(), ..Observed::default() }
+    }
+
+    fn with(left: Vec<Left<Step>>) -> States {
+        let view = View { observed: Arc::new(observed()), notices: Vec::new().into() };
+        States { links: State::Left(view, left), ..States::default() }
+    }
+
+    #[test]
+    fn a_route_that_the_kernel_refuses_is_said_of_its_segment_and_holds_no_guest() {
+        let desired = desired(LAN);
+        let bridge = SegmentBridge::from(&desired.netlink.segments[0]);
+        let step = Step::AddRoute { bridge, index: 3, gateway: "fe80::1".parse().unwrap(), metric: 4242 };
+        let states = with(vec![Left { step, refused: Some("Permission denied".to_owned()) }]);
+        assert_eq!(lack(&states, &desired.netlink.segments[0], found(&desired, &states).first()), None);
+        let mut status = Status::default();
+        Links::page(&desired, &states, &mut status);
+        assert_eq!(status.segments[0].state, api::State::Failed);
+        assert_eq!(status.segments[0].why.as_deref(), Some("Permission denied"));
+    }
+
+    #[test]
+    fn a_bridge_that_cannot_be_made_holds_its_guests_with_the_reason() {
+        let desired = desired(LAN);
+        let bridge = SegmentBridge::from(&desired.netlink.segments[0]);
+        let step = Step::LinkUp { bridge, link: "br20".parse().unwrap(), index: 3, by_group: false };
+        let refused = Some("Device or resource busy".to_owned());
+        let states = with(vec![Left { step: step.clone(), refused: refused.clone() }]);
+        let lack = lack(&states, &desired.netlink.segments[0], found(&desired, &states).first());
+        assert_eq!(lack, Some(Lack::Left { step: step.to_string(), refused }));
+    }
+}

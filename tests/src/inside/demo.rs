@@ -10,6 +10,8 @@ use crate::suite::Suite;
 
 /// From boot to a host that is as the manifest says, guests included: QEMU in software emulation within another.
 const READY_DEADLINE: Duration = Duration::from_secs(300);
+/// The daemon answers at once; software emulation is slow.
+const STATUS: Duration = Duration::from_secs(60);
 
 /// A scene: its heading, and what shows it.
 type Scene = (&'static str, fn(&Lab) -> Result<(), String>);
@@ -79,7 +81,8 @@ fn time_to_ready(lab: &Lab) -> Result<(), String> {
 }
 
 fn status(lab: &Lab) -> Result<(), String> {
-    print!("{}", lab.run("bulkhead status")?);
+    // Its exit status is 1, since the seed's encrypted mount is missing here.
+    print!("{}", lab.attempt(&["bulkhead", "status"], STATUS)?.stdout);
     Ok(())
 }
 

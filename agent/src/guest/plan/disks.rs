@@ -14,7 +14,7 @@ use crate::guest::xml::volume_xml;
 /// What the image of a definition's disk is to the declared volume.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Image<'a> {
-    /// It is that volume, or another that the manifest's takes the place of, or there is none yet.
+    /// It is that volume, or there is none yet.
     Set,
     /// It is an overlay of that volume, as an external snapshot leaves it: that disk, as it is now.
     Overlay(&'a DiskDefinition),
@@ -58,7 +58,14 @@ pub(super) fn image<'a>(desired: &Desired, guest: &Guest, disk: &Disk, found: &'
             ))
         }
         (_, Some(Ok(images))) if holds(images) => Image::Overlay(here),
-        (_, Some(Ok(_))) => Image::Set,
+        // A pulled snapshot or a copy that the guest was moved to is newer than the volume, and looks just like this.
+        (Some(path), Some(Ok(_))) => Image::Kept(format!(
+            "its disk {target} is {}, and the manifest says {}, of which it is no overlay; which of the two has what was written \
+             last, nobody here can tell. Declare the first, or make place for the second by `virsh detach-disk {} {target} --config`",
+            path.display(),
+            volume.display(),
+            guest.name
+        )),
         (Some(path), Some(Err(why))) => Image::Kept(unknown(path, target, volume, why)),
         (Some(path), None) => Image::Kept(unknown(path, target, volume, "libvirt was not asked")),
     }

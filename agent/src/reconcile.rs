@@ -2,7 +2,7 @@
 //!
 //! A room is due when its source woke it, or when what it is to make has changed: by another manifest, or because a room
 //! before it stands otherwise now. It is looked at beside the loop, as soon as it has rested and no room that it needs is
-//! looked at or about to be.
+//! looked at, about to be, or was last looked at for what it was to make before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -46,6 +46,11 @@ struct Turn {
     due: Option<Wake>,
     /// The look under way: what woke it, when it began, and whether it writes.
     looking: Option<(Wake, Instant, Mode)>,
+    /// Counts what it was to make; the number that stands for it now.
+    aim: u64,
+    /// The number that stood when the look under way, or else the last one, began. Where it is another than `aim`, the room's state
+    /// says nothing of what it is to make now.
+    seen: u64,
     /// When the last look that has ended began; where a manifest is followed, of those that write.
     looked: Option<Instant>,
     /// Looks since the last request.
@@ -71,7 +76,8 @@ impl Reconciler {
     /// Nothing is followed, and nothing is known.
     pub(crate) fn new(rooms: Vec<Box<dyn AnyRoom>>) -> Self {
         let now = Instant::now();
-        let turn = || Turn { due: None, looking: None, looked: None, looks: 0, rested: now, rest: REST.0 };
+        let turn =
+            || Turn { due: None, looking: None, aim: 0, seen: 0, looked: None, looks: 0, rested: now, rest: REST.0 };
         Self {
             rooms: rooms.into_iter().map(|room| (room, turn())).collect(),
             states: States::default(),
@@ -172,6 +178,7 @@ impl Reconciler {
             let (room, turn) = &mut self.rooms[at];
             let Some(wake) = turn.due.take() else { continue };
             turn.looking = Some((wake, now, mode));
+            turn.seen = turn.aim;
             let progress = progress.cloned();
             let each = move |done: Done| {
                 say(&done);
@@ -279,6 +286,7 @@ impl Reconciler {
             let wanted = Wanted { manifest: manifest.unwrap_or(&nothing), force: self.force };
             if room.aim(wanted, &self.states) {
                 turn.due.get_or_insert(wake);
+                turn.aim += 1;
                 changed.insert(room.name());
             }
         }
@@ -305,7 +313,14 @@ impl Reconciler {
     fn gated(&self, at: usize) -> bool {
         let room = &self.rooms[at].0;
         let writes = self.mode(at) == Mode::Apply && !self.torn.contains(&room.name());
-        writes && room.walled() && !self.states.policy.verified()
+        let stands = self.states.policy.verified() && self.place(Name::Policy).is_some_and(|at| self.is_seen(at));
+        writes && room.walled() && !stands
+    }
+
+    /// Whether its state is of what it is to make now.
+    fn is_seen(&self, at: usize) -> bool {
+        let turn = &self.rooms[at].1;
+        turn.looking.is_none() && turn.seen == turn.aim
     }
 
     /// Whether its look begins now.
@@ -315,16 +330,14 @@ impl Reconciler {
         !blind && self.is_next(at, now)
     }
 
-    /// Whether nothing that it needs is looked at or about to be, and it has rested.
+    /// Whether what it needs was looked at for what it is to make now, and is not about to be again, and it has rested itself.
     fn is_next(&self, at: usize, now: Instant) -> bool {
         let (room, turn) = &self.rooms[at];
         let followed = self.manifest.is_some() || !self.torn.is_empty();
         let rested = turn.due.is_some() && turn.looking.is_none() && turn.rested <= now;
         // The first look at links is one that the policy waits for, and not the other way round.
         let reads = room.name() == Name::Links && self.mode(at) == Mode::Plan;
-        let quiet = |need: &Name| {
-            self.place(*need).is_none_or(|need| self.rooms[need].1.looking.is_none() && !self.is_next(need, now))
-        };
+        let quiet = |need: &Name| self.place(*need).is_none_or(|need| self.is_seen(need) && !self.is_next(need, now));
         followed && rested && !self.gated(at) && (reads || room.needs().iter().all(quiet))
     }
 }

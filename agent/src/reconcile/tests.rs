@@ -268,3 +268,24 @@ async fn where_nothing_is_followed_only_what_is_torn_down_is_written() {
     let began = world.began.lock().unwrap().clone();
     assert!(began.iter().all(|(name, mode)| (*mode == Mode::Apply) == (*name == Name::Guests)), "{began:?}");
 }
+
+#[tokio::test]
+async fn what_was_verified_for_another_manifest_lets_nothing_be_built() {
+    for (first, then) in [(Name::Policy, Name::Links), (Name::Limits, Name::Guests)] {
+        let world = Arc::new(World::default());
+        let mut reconciler = following(&world);
+        run(&mut reconciler).await;
+        world.frozen.lock().unwrap().insert(first);
+        reconciler.wake_only(&[first], Wake::now(Reason::Timer));
+        reconciler.begin(Instant::now(), None);
+        reconciler.follow(Some(Arc::new(Desired::default())), Wake::now(Reason::Request));
+        // The longer a look took, the longer its room rests.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.frozen.lock().unwrap().clear();
+        world.go.notify_one();
+        let ended = run(&mut reconciler).await;
+        let again = ended.iter().enumerate().filter(|(_, name)| **name == first).map(|(at, _)| at).nth(1);
+        let built = ended.iter().position(|name| *name == then);
+        assert!(again.is_some() && again < built, "{first:?} for the new manifest before {then:?}: {ended:?}");
+    }
+}

@@ -77,7 +77,8 @@ impl Agent {
 
     fn woken(&mut self, wake: Wake) {
         if matches!(wake.reason, Reason::Files | Reason::Start | Reason::Timer) {
-            if self.generation.is_none() && self.trouble.is_some() {
+            // What a teardown removes is not taken up meanwhile.
+            if self.generation.is_none() && self.trouble.is_some() && self.work.is_none() {
                 self.start();
             }
             self.look_at_files();

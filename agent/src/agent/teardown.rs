@@ -143,7 +143,11 @@ impl Agent {
         let summary = self.torn_summary(&job);
         let forgotten = self.generations.mark(None).and_then(|()| self.generations.lockdown(None));
         if let Err(error) = forgotten {
-            return self.abandon(job, chain(&error));
+            // The manifest is followed again, and by a daemon that is started anew as well.
+            let noted = self.generations.mark(self.generation.as_ref());
+            let why =
+                noted.err().map_or_else(|| chain(&error), |second| format!("{}; {}", chain(&error), chain(&second)));
+            return self.abandon(job, why);
         }
         self.generation = None;
         self.trouble = None;

@@ -28,6 +28,14 @@ impl<'a> Trunk<'a> {
             Self::Unread(_) | Self::Missing => None,
         }
     }
+
+    /// The link that carries what stands already. One of which not all could be decoded carries it still.
+    pub(crate) fn carrier(self) -> Option<&'a Link> {
+        match self {
+            Self::Named(link) | Self::Renamed(link) | Self::Unread(link) => Some(link),
+            Self::Missing => None,
+        }
+    }
 }
 
 /// Finds every trunk that a segment of the manifest names.

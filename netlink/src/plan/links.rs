@@ -43,7 +43,7 @@ pub(super) fn plan<'a>(
     lookup: &Lookup<'a>,
     phases: &mut Phases,
 ) -> Vec<BuiltSegment<'a>> {
-    let trunk = |segment: &Segment| trunks.get(&segment.trunk).and_then(|trunk| trunk.link());
+    let trunk = |segment: &Segment| trunks.get(&segment.trunk).copied().unwrap_or(Trunk::Missing);
     let found: Vec<Found<'_>> = lookup.segments().map(|segment| find(segment, trunk(segment), lookup)).collect();
     let kept: BTreeSet<u32> =
         found.iter().flat_map(|f| [f.bridge, f.vlan]).filter_map(Occupant::ours).map(|link| link.index).collect();
@@ -53,16 +53,16 @@ pub(super) fn plan<'a>(
     found.iter().filter_map(|found| segment(found, ipv6, &mut next, phases)).collect()
 }
 
-fn find<'a>(segment: &'a Segment, trunk: Option<&'a Link>, lookup: &Lookup<'a>) -> Found<'a> {
+fn find<'a>(segment: &'a Segment, trunk: Trunk<'a>, lookup: &Lookup<'a>) -> Found<'a> {
     let is_bridge = |link: &Link| matches!(link.kind, Kind::Bridge(_));
-    let carrier = trunk.and_then(|trunk| lookup.vlan(trunk.index, segment.vlan.get()));
-    let carries = |link: &Link| carrier.is_some_and(|carrier| carrier.index == link.index);
+    let tagged = trunk.carrier().and_then(|carrier| lookup.vlan(carrier.index, segment.vlan.get()));
+    let carries = |link: &Link| tagged.is_some_and(|tagged| tagged.index == link.index);
     let vlan = match occupant(lookup, &segment.vlan_link, carries) {
         // Whatever its name: no second link can have the tag.
-        Occupant::Nothing => carrier.filter(|link| link.own().is_none()).map_or(Occupant::Nothing, Occupant::Foreign),
+        Occupant::Nothing => tagged.filter(|link| link.own().is_none()).map_or(Occupant::Nothing, Occupant::Foreign),
         occupant => occupant,
     };
-    Found { segment, trunk, bridge: occupant(lookup, &segment.bridge, is_bridge), vlan }
+    Found { segment, trunk: trunk.link(), bridge: occupant(lookup, &segment.bridge, is_bridge), vlan }
 }
 
 /// What has that name. A link of ours that is not as it has to be from the beginning is deleted first: then there is nothing.

@@ -65,6 +65,18 @@ fn a_segment_that_moves_to_a_trunk_that_is_not_there_leaves_the_old_one() {
 }
 
 #[test]
+fn a_trunk_that_cannot_be_decoded_keeps_what_stands_on_it() {
+    let desired = Desired { segments: vec![hidden(1, "eth0"), hidden(2, "eth0")], ..Desired::default() };
+    let stands = Desired { segments: vec![hidden(1, "eth0")], ..Desired::default() };
+    let mut observed = made(&stands, host(&["eth0"]));
+    let trunk = observed.links.named(&name("eth0")).unwrap().clone();
+    observed.links.insert(Link { unread: Some("its MTU is torn".to_owned()), ..trunk });
+    let plan = plan(&desired, &observed);
+    assert!(plan.steps.is_empty(), "{plan:#?}");
+    assert!(plan.notices.iter().any(|notice| notice.object == Object::Trunk(name("eth0"))), "{plan:#?}");
+}
+
+#[test]
 fn a_trunk_that_takes_the_name_of_another_one_is_that_one() {
     let desired = Desired { segments: vec![hidden(1, "eth0"), hidden(2, "eth1")], ..Desired::default() };
     let mut observed = made(&desired, host(&["eth0", "eth1"]));

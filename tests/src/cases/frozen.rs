@@ -69,7 +69,7 @@ fn while_frozen(lab: &Lab, began: Instant) -> Result<(), String> {
     let (ended, took) = applied;
     let output = ended.map_err(|error| format!("bulkhead apply: {error}"))?.stdout;
     let last: Value = output.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-    if last["summary"]["verified"] != false || !output.contains("waits for libvirt") {
+    if last["parameters"]["summary"]["verified"] != false || !output.contains("waits for libvirt") {
         return Err(format!("an apply that did not see libvirt says: {output}"));
     }
     let rules = lab.run("nft list table bridge bulkhead")?;

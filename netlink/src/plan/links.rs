@@ -234,9 +234,10 @@ fn repair(segment: &Segment, link: &Link, role: LinkRole, mtu: u32, ipv6: bool, 
             changes.push(Change::BridgeOptions { vlan_filtering: options.vlan_filtering });
         }
     }
-    // Across this border the kernel gives the link a new IPv6, which speaks at once where the link is up.
+    // Across this border the kernel gives the link a new IPv6, which speaks at once where the link is up; a VLAN link may have come
+    // up with its trunk, a phase earlier.
     let ipv6_returns = ipv6 && link.ipv6.is_none() && link.mtu < IPV6_MIN_MTU && mtu >= IPV6_MIN_MTU;
-    if ipv6_returns && link.up {
+    if ipv6_returns && (link.up || matches!(role, LinkRole::Vlan { .. })) {
         phases.links_down.push(Step::LinkDown { bridge: bridge.clone(), link: name.clone(), index });
     }
     if !changes.is_empty() {

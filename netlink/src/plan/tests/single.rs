@@ -65,6 +65,20 @@ fn a_segment_that_moves_to_a_trunk_that_is_not_there_leaves_the_old_one() {
 }
 
 #[test]
+fn a_vlan_link_that_gets_ipv6_with_its_mtu_is_down_meanwhile_also_where_its_trunk_comes_up() {
+    let desired = Desired { segments: vec![hidden(1, "eth0")], ..Desired::default() };
+    let mut observed = made(&desired, host(&["eth0"]));
+    let trunk = observed.links.named(&name("eth0")).unwrap().clone();
+    observed.links.insert(Link { up: false, ..trunk });
+    let vlan = observed.links.named(&name("vlan1")).unwrap().clone();
+    observed.links.insert(Link { up: false, mtu: 1200, ipv6: None, ..vlan });
+    let steps: Vec<String> = plan(&desired, &observed).steps.iter().map(ToString::to_string).collect();
+    let at = |text: &str| steps.iter().position(|step| step.starts_with(text));
+    let (down, mtu) = (at("ip link set vlan1 down"), at("ip link set vlan1 mtu"));
+    assert!(at("ip link set eth0 up") < down && down < mtu && down.is_some(), "{steps:#?}");
+}
+
+#[test]
 fn a_trunk_that_cannot_be_decoded_keeps_what_stands_on_it() {
     let desired = Desired { segments: vec![hidden(1, "eth0"), hidden(2, "eth0")], ..Desired::default() };
     let stands = Desired { segments: vec![hidden(1, "eth0")], ..Desired::default() };

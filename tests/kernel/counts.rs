@@ -102,7 +102,8 @@ fn a_flood_goes_until_it_is_told_to_stop_and_one_open_moment_is_seen() {
             let sent = flood.finish().unwrap();
             let seen = tally.finish(PATIENCE).unwrap();
             println!("leak {leak}: {sent} sent, {seen:?}");
-            assert!(sent > 1000, "{sent}");
+            // Two senders give two frames a millisecond each; an emulated machine is slower.
+            assert!(sent > 250, "{sent}");
             assert_eq!(seen.frames > 0, leak, "{seen:?}");
         }
     });

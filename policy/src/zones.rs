@@ -1,5 +1,6 @@
 //! The conntrack zone of each bridge. The kernel keeps the number with every flow, so that a bridge keeps its number for as
-//! long as it stands, whatever else is declared, and whichever release gave it.
+//! long as it and our rules stand, whatever else is declared, and whichever release gave it. Where somebody flushes the rules, the
+//! numbers go with them, and bridges get those of their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! The rooms in their order, and what they have in common.
 //!
 //! One file a room: what it is given, how it is read, planned and written, and its page of the status. A new room is its
-//! adapter, its name, its field of [`States`] and its line in [`open`]; nothing else lists the rooms.
+//! adapter, its name, its field of [`States`] and its line in [`open`], and the source of its wakes in `watch/`.
 
 mod guests;
 mod limits;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::manifest::Desired;
-use crate::rooms::{AnyRoom, Ended, Mode, Name, State, States, Unread, Wanted};
+use crate::rooms::{AnyRoom, Cancellation, Ended, Mode, Name, State, States, Unread, Wanted};
 use crate::watch::{Reason, Wake};
 
 /// Looks at one room for one request: what one look makes, such as a guest and its tap, the next one finds.
@@ -44,8 +44,8 @@ pub(crate) struct Reconciler {
 struct Turn {
     /// What woke it, if nobody has looked since.
     due: Option<Wake>,
-    /// The look under way: what woke it, when it began, and whether it writes.
-    looking: Option<(Wake, Instant, Mode)>,
+    /// The look under way.
+    looking: Option<Looking>,
     /// Counts what it was to make; the number that stands for it now.
     aim: u64,
     /// The number that stood when the look under way, or else the last one, began. Where it is another than `aim`, the room's state
@@ -59,6 +59,19 @@ struct Turn {
     rested: Instant,
     /// The rest after the next look that leaves something.
     rest: Duration,
+}
+
+/// A look under way.
+#[derive(Debug)]
+struct Looking {
+    /// What woke it.
+    wake: Wake,
+    /// When it began.
+    began: Instant,
+    /// Whether it writes.
+    mode: Mode,
+    /// Ends its writes.
+    cancellation: Cancellation,
 }
 
 /// A look that has ended.
@@ -177,7 +190,8 @@ impl Reconciler {
             let mode = self.mode(at);
             let (room, turn) = &mut self.rooms[at];
             let Some(wake) = turn.due.take() else { continue };
-            turn.looking = Some((wake, now, mode));
+            let cancellation = Cancellation::default();
+            turn.looking = Some(Looking { wake, began: now, mode, cancellation: cancellation.clone() });
             turn.seen = turn.aim;
             let progress = progress.cloned();
             let each = move |done: Done| {
@@ -187,7 +201,7 @@ impl Reconciler {
                     let _ = progress.send(done);
                 }
             };
-            self.looks.spawn(room.look(mode, Box::new(each)));
+            self.looks.spawn(room.look(mode, cancellation, Box::new(each)));
         }
     }
 
@@ -204,23 +218,23 @@ impl Reconciler {
         (ended.keep)(&mut self.states);
         let now = Instant::now();
         let (room, turn) = self.rooms.iter_mut().find(|(room, _)| room.name() == ended.name)?;
-        let (wake, began, mode) = turn.looking.take()?;
-        if mode == Mode::Plan && self.manifest.is_some() {
+        let Looking { wake, began, mode, cancellation } = turn.looking.take()?;
+        if mode == Mode::Plan && self.manifest.is_some() || cancellation.why().is_some() {
+            // What it was to make is not made, and the next look begins without a rest.
             turn.due.get_or_insert(wake);
-            self.aim(wake);
-            return Some(Looked { name: ended.name, wake, began, done: ended.done });
-        }
-        turn.looked = Some(began);
-        turn.looks += 1;
-        if room.verified(&self.states) {
-            turn.rest = REST.0;
-            turn.rested = now + began.elapsed().min(BREATH);
         } else {
-            turn.rested = now + turn.rest;
-            turn.rest = (turn.rest * 2).min(REST.1);
-        }
-        if room.unread(&self.states).is_some() {
-            turn.due.get_or_insert(wake);
+            turn.looked = Some(began);
+            turn.looks += 1;
+            if room.verified(&self.states) {
+                turn.rest = REST.0;
+                turn.rested = now + began.elapsed().min(BREATH);
+            } else {
+                turn.rested = now + turn.rest;
+                turn.rest = (turn.rest * 2).min(REST.1);
+            }
+            if room.unread(&self.states).is_some() {
+                turn.due.get_or_insert(wake);
+            }
         }
         // The taps of guests that were started are ports that nobody has looked at.
         if ended.name == Name::Guests && ended.done.iter().any(|done| done.outcome == Outcome::Done) {
@@ -277,7 +291,8 @@ impl Reconciler {
         self.states.guests = State::Unread(Unread::Late(why), last);
     }
 
-    /// Lets each room take up what it is to make. Those for which that is news are due.
+    /// Lets each room take up what it is to make. Those for which that is news are due, and looks under way that make something
+    /// else, or write behind a policy that stands no more, are cancelled.
     fn aim(&mut self, wake: Wake) -> BTreeSet<Name> {
         let nothing = Desired::default();
         let mut changed = BTreeSet::new();
@@ -290,7 +305,22 @@ impl Reconciler {
                 changed.insert(room.name());
             }
         }
+        self.cancel();
         changed
+    }
+
+    /// Cancels the looks under way whose writes are not to be made any more, or not now.
+    fn cancel(&mut self) {
+        let policy = self.rooms.iter().find(|(room, _)| room.name() == Name::Policy);
+        let walls = self.states.policy.verified() && policy.is_some_and(|(_, turn)| turn.seen == turn.aim);
+        for (room, turn) in &mut self.rooms {
+            let Some(looking) = turn.looking.as_ref().filter(|looking| looking.mode == Mode::Apply) else { continue };
+            if turn.seen != turn.aim {
+                looking.cancellation.cancel("something else is to be made by now, which is planned anew");
+            } else if !walls && room.walled() && !self.torn.contains(&room.name()) {
+                looking.cancellation.cancel("the policy does not stand any more; it waits until it does");
+            }
+        }
     }
 
     fn place(&self, name: Name) -> Option<usize> {

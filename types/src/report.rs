@@ -97,7 +97,7 @@ pub enum Outcome {
     Done,
     /// It was refused; the text names operation, object and cause.
     Failed(String),
-    /// It was not tried, because of an earlier failure that the text names.
+    /// It was not tried, because of an earlier failure, or because it was not wanted any more; the text says which.
     Skipped(String),
 }
 

@@ -26,12 +26,19 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Libvirt {
     /// Applies a plan. A failed step skips the later ones of the same object, and those that need that object; the others
-    /// go on. `progress` hears of each step once it has ended.
-    pub async fn apply(&self, plan: &Plan, progress: &mut (dyn FnMut(&Step, &Outcome) + Send)) -> Report<Step> {
+    /// go on. `cancelled` is asked before each step, since one may take a minute: once it gives a reason, the steps that are left
+    /// are skipped for it. `progress` hears of each step once it has ended.
+    pub async fn apply(
+        &self,
+        plan: &Plan,
+        cancelled: &(dyn Fn() -> Option<&'static str> + Sync),
+        progress: &mut (dyn FnMut(&Step, &Outcome) + Send),
+    ) -> Report<Step> {
         let mut report = Report::default();
         for step in &plan.steps {
-            let outcome = match report.stopped(step) {
-                Some(why) => Outcome::Skipped(why.to_owned()),
+            let stopped = report.stopped(step).map(str::to_owned);
+            let outcome = match stopped.or_else(|| cancelled().map(str::to_owned)) {
+                Some(why) => Outcome::Skipped(why),
                 None => self.one(step).await,
             };
             progress(step, &outcome);

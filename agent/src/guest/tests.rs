@@ -1,6 +1,7 @@
 //! The room against libvirt's own test driver: the real library, its XML parser and its events, in this process. It has no
 //! QEMU, no daemon that can go, and no networks worth the name.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bulkhead_types::Outcome;
@@ -32,7 +33,7 @@ async fn libvirt(name: &str) -> Libvirt {
 async fn apply(libvirt: &Libvirt, desired: &Desired) -> (Observed, Plan) {
     let observed = libvirt.observe(desired).await.unwrap();
     let plan = plan(desired, &observed, &Given::default());
-    let report = libvirt.apply(&plan, &mut |_, _| {}).await;
+    let report = libvirt.apply(&plan, &|| None, &mut |_, _| {}).await;
     assert!(report.steps.iter().all(|(_, outcome)| *outcome == Outcome::Done), "{report:?}");
     (libvirt.observe(desired).await.unwrap(), plan)
 }
@@ -133,7 +134,7 @@ async fn a_step_that_is_refused_skips_the_later_ones_of_its_object_only() {
             "<pool>".clone_into(xml);
         }
     }
-    let report = libvirt.apply(&plan, &mut |_, _| {}).await;
+    let report = libvirt.apply(&plan, &|| None, &mut |_, _| {}).await;
     for (step, outcome) in &report.steps {
         let text = step.to_string();
         match outcome {
@@ -148,6 +149,23 @@ async fn a_step_that_is_refused_skips_the_later_ones_of_its_object_only() {
             Outcome::Done => assert!(text.contains("bare"), "{text}"),
         }
     }
+}
+
+#[tokio::test]
+async fn no_step_begins_once_a_plan_is_not_wanted_any_more() {
+    let (libvirt, desired) = (libvirt("cancelled").await, desired());
+    let observed = libvirt.observe(&desired).await.unwrap();
+    let plan = plan(&desired, &observed, &Given::default());
+    let start = plan.steps.iter().position(|step| matches!(step, super::Step::Start { .. })).unwrap();
+    let asked = AtomicUsize::new(0);
+    let cancelled = || (asked.fetch_add(1, Ordering::Relaxed) >= start).then_some("the manifest has changed");
+    let report = libvirt.apply(&plan, &cancelled, &mut |_, _| {}).await;
+    for (at, (step, outcome)) in report.steps.iter().enumerate() {
+        let skipped = Outcome::Skipped("the manifest has changed".to_owned());
+        assert_eq!(*outcome, if at < start { Outcome::Done } else { skipped }, "{step}");
+    }
+    let observed = libvirt.observe(&desired).await.unwrap();
+    assert_eq!(observed.domains["example"].state, State::ShutOff, "it is defined, and was not started");
 }
 
 #[tokio::test]

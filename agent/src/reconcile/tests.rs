@@ -22,6 +22,8 @@ struct World {
     writes: Mutex<BTreeSet<Name>>,
     /// Rooms in which something is left.
     left: Mutex<BTreeSet<Name>>,
+    /// Why looks were cancelled, of each that was.
+    cancelled: Mutex<Vec<(Name, &'static str)>>,
     /// What guests lack changes with every look at links.
     links_matter: bool,
 }
@@ -77,19 +79,21 @@ impl AnyRoom for Fake {
         let aim = Some((wanted.manifest.trunks.is_empty(), links));
         std::mem::replace(&mut self.aimed, aim) != aim
     }
-    fn look(&self, mode: Mode, _: Progress) -> Look {
+    fn look(&self, mode: Mode, cancellation: Cancellation, _: Progress) -> Look {
         let (name, world) = (self.name, Arc::clone(&self.world));
         world.began.lock().unwrap().push((name, mode));
         Box::pin(async move {
             while world.frozen.lock().unwrap().contains(&name) {
                 world.go.notified().await;
             }
+            world.cancelled.lock().unwrap().extend(cancellation.why().map(|why| (name, why)));
             let step =
                 |outcome| Done { phase: Phase::Links, object: Object::Policy, text: String::new(), outcome, why: None };
             let done = world.writes.lock().unwrap().remove(&name).then(|| step(Outcome::Done)).into_iter().collect();
             let left = world.left.lock().unwrap().contains(&name);
             let keep = move |states: &mut States| match name {
-                Name::Policy if !left => states.policy = State::Verified(view()),
+                Name::Policy if left => states.policy = State::Left(view(), Vec::new()),
+                Name::Policy => states.policy = State::Verified(view()),
                 Name::Links => states.links = State::Verified(view()),
                 _ => {}
             };
@@ -97,7 +101,7 @@ impl AnyRoom for Fake {
         })
     }
     fn plan(&self, _: Wanted<'_>, _: &States) -> Look {
-        self.look(Mode::Plan, Box::new(|_| ()))
+        self.look(Mode::Plan, Cancellation::default(), Box::new(|_| ()))
     }
     fn verified(&self, _: &States) -> bool {
         !self.world.left.lock().unwrap().contains(&self.name)
@@ -288,4 +292,62 @@ async fn what_was_verified_for_another_manifest_lets_nothing_be_built() {
         let built = ended.iter().position(|name| *name == then);
         assert!(again.is_some() && again < built, "{first:?} for the new manifest before {then:?}: {ended:?}");
     }
+}
+
+/// Begins a look at a room of a host that stands, and lets it last until it is let go.
+async fn begin_long_look(name: Name) -> (Arc<World>, Reconciler) {
+    let world = Arc::new(World::default());
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    world.frozen.lock().unwrap().insert(name);
+    reconciler.wake_only(&[name], Wake::now(Reason::Timer));
+    reconciler.begin(Instant::now(), None);
+    (world, reconciler)
+}
+
+fn let_go(world: &World) {
+    world.frozen.lock().unwrap().clear();
+    world.go.notify_one();
+}
+
+#[tokio::test]
+async fn a_look_that_makes_what_is_not_wanted_any_more_is_cancelled_and_its_room_is_looked_at_again_at_once() {
+    let (world, mut reconciler) = begin_long_look(Name::Guests).await;
+    let wake = Wake::now(Reason::Request);
+    reconciler.follow(Some(Arc::new(Desired::default())), wake);
+    let_go(&world);
+    while reconciler.next().await.is_some_and(|looked| looked.name != Name::Guests) {}
+    let [(Name::Guests, why)] = world.cancelled.lock().unwrap()[..] else { panic!("{:?}", world.cancelled) };
+    assert!(why.starts_with("something else is to be made"), "{why}");
+    assert!(!reconciler.rests_since(Name::Guests, wake.at), "an apply waits for the look that makes what it wants");
+    let place = reconciler.place(Name::Guests).unwrap();
+    assert!(reconciler.rooms[place].1.due.is_some() && reconciler.rooms[place].1.rested <= Instant::now());
+    assert!(run(&mut reconciler).await.contains(&Name::Guests));
+    assert_eq!(world.cancelled.lock().unwrap().len(), 1, "what makes what is wanted goes on");
+}
+
+#[tokio::test]
+async fn a_look_behind_a_policy_that_falls_is_cancelled_and_goes_on_when_it_stands_again() {
+    let (world, mut reconciler) = begin_long_look(Name::Guests).await;
+    world.left.lock().unwrap().insert(Name::Policy);
+    reconciler.wake(Wake::now(Reason::Ruleset));
+    assert_eq!(run(&mut reconciler).await, [Name::Policy]);
+    let_go(&world);
+    assert_eq!(run(&mut reconciler).await, [Name::Guests], "and no second look without walls");
+    let [(Name::Guests, why)] = world.cancelled.lock().unwrap()[..] else { panic!("{:?}", world.cancelled) };
+    assert!(why.starts_with("the policy does not stand"), "{why}");
+    world.left.lock().unwrap().clear();
+    reconciler.wake_only(&[Name::Policy], Wake::now(Reason::Ruleset));
+    assert_eq!(run(&mut reconciler).await, [Name::Policy, Name::Guests]);
+}
+
+#[tokio::test]
+async fn a_look_goes_on_while_its_walls_are_only_looked_at() {
+    let (world, mut reconciler) = begin_long_look(Name::Guests).await;
+    reconciler.wake(Wake::now(Reason::Ruleset));
+    reconciler.wake(Wake::now(Reason::Links));
+    assert_eq!(run(&mut reconciler).await, [Name::Policy, Name::Links]);
+    let_go(&world);
+    run(&mut reconciler).await;
+    assert!(world.cancelled.lock().unwrap().is_empty(), "{:?}", world.cancelled);
 }

@@ -8,7 +8,7 @@ use bulkhead_api::{self as api, GuestState, Phase, Status};
 use bulkhead_policy::model as policy;
 use bulkhead_types::{Cause, GuestName, IfName, Object, Outcome, Plan, Report, chain};
 
-use super::{Name, Room, StateOf, States, Unread, Wanted, limits, links};
+use super::{Cancellation, Name, Room, StateOf, States, Unread, Wanted, limits, links};
 use crate::guest::{self, Given, Hold, Lack, Libvirt, model};
 use crate::manifest::Desired;
 use crate::watch::Reason;
@@ -65,9 +65,10 @@ impl Room for Guests {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
+        cancellation: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
-        self.0.apply(plan, progress).await
+        self.0.apply(plan, &|| cancellation.why(), progress).await
     }
 
     fn objects(manifest: &Desired) -> Vec<Object> {

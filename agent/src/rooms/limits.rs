@@ -5,7 +5,7 @@ use bulkhead_sandbox::model::{self, Bounds, Control};
 use bulkhead_sandbox::{self as sandbox, Systemd, unit};
 use bulkhead_types::{GuestName, Known, Object, Outcome, Plan, Report, Step as _, chain};
 
-use super::{Name, Room, State, StateOf, States, Unread, Wanted};
+use super::{Cancellation, Name, Room, State, StateOf, States, Unread, Wanted};
 use crate::guest::Lack;
 use crate::manifest::Desired;
 use crate::watch::Reason;
@@ -47,6 +47,7 @@ impl Room for Limits {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
+        _: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
         self.0.apply(plan, progress).await

@@ -6,7 +6,7 @@ use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_netlink::{self as netlink, Kernel, LinkState, SegmentState, Step, model, state};
 use bulkhead_types::{Cause, IfName, Notice, Object, Outcome, Plan, Report, chain};
 
-use super::{Left, Name, Room, State, StateOf, States, Unread, Wanted};
+use super::{Cancellation, Left, Name, Room, State, StateOf, States, Unread, Wanted};
 use crate::guest::Lack;
 use crate::manifest::Desired;
 use crate::watch::Reason;
@@ -51,6 +51,7 @@ impl Room for Links {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
+        _: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
         self.0.apply(plan, progress).await

@@ -1,6 +1,6 @@
 //! One look at a room: observe, plan, apply, and verify by observing and planning again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bulkhead_types::Outcome;
 
@@ -19,6 +19,23 @@ pub(crate) enum Mode {
     Plan,
 }
 
+/// Ends the writes of a look under way: what it makes is not to be made any more, or not now. The step that has begun is the
+/// last one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cancellation(Arc<OnceLock<&'static str>>);
+
+impl Cancellation {
+    /// Cancels for this reason. The first one stays.
+    pub(crate) fn cancel(&self, why: &'static str) {
+        let _ = self.0.set(why);
+    }
+
+    /// Why it was cancelled; `None` while it was not.
+    pub(crate) fn why(&self) -> Option<&'static str> {
+        self.0.get().copied()
+    }
+}
+
 /// What a look came to.
 pub(crate) struct Ended {
     /// Of which room.
@@ -29,11 +46,12 @@ pub(crate) struct Ended {
     pub(crate) keep: Box<dyn FnOnce(&mut States) + Send>,
 }
 
-/// Brings a room to what is desired, as far as it goes.
+/// Brings a room to what is desired, as far as it goes, or until it is cancelled.
 pub(super) async fn look<R: Room>(
     room: &mut R,
     desired: &R::Desired,
     mode: Mode,
+    cancellation: &Cancellation,
     progress: &mut (dyn FnMut(Done) + Send),
 ) -> (StateOf<R>, Vec<Done>) {
     let mut done = Vec::new();
@@ -53,10 +71,11 @@ pub(super) async fn look<R: Room>(
         }
         // The same plan as before: what it asks for cannot be had now, and asking again in the same breath changes nothing.
         let same = tried.len() == plan.steps.len() && tried.iter().zip(&plan.steps).all(|(old, step)| old.0 == *step);
-        if round >= ROUNDS || same {
+        if round >= ROUNDS || same || cancellation.why().is_some() {
             return (State::Left(view, left(plan.steps, &tried)), done);
         }
-        let report = room.apply(&plan, &mut |step, outcome| progress(Done::of(R::PHASE, step, outcome))).await;
+        let mut each = |step: &R::Step, outcome: &Outcome| progress(Done::of(R::PHASE, step, outcome));
+        let report = room.apply(&plan, cancellation, &mut each).await;
         done.extend(report.steps.iter().map(|(step, outcome)| Done::of(R::PHASE, step, outcome)));
         tried = report.steps;
     }
@@ -72,4 +91,78 @@ fn left<S: Clone + PartialEq>(steps: Vec<S>, tried: &[(S, Outcome)]) -> Vec<Left
         })
     };
     steps.into_iter().map(|step| Left { refused: refused(&step), step }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkhead_api::{Phase, Status};
+    use bulkhead_types::{Object, Plan, Report};
+
+    use super::*;
+    use crate::manifest::Desired;
+    use crate::resolver::Step;
+    use crate::rooms::{Unread, Wanted};
+    use crate::watch::Reason;
+
+    /// A room in which something is always missing, and which is cancelled while it is read for the second time.
+    #[derive(Debug, Default)]
+    struct Fake {
+        cancellation: Cancellation,
+        observed: usize,
+        applied: usize,
+    }
+
+    impl Room for Fake {
+        const NAME: Name = Name::Resolver;
+        const PHASE: Phase = Phase::Links;
+        const NEEDS: &'static [Name] = &[];
+        const WALLED: bool = false;
+        const SOURCE: Reason = Reason::Resolver;
+        type Desired = ();
+        type Observed = usize;
+        type Step = Step;
+
+        fn desired(_: Wanted<'_>, _: &States) {}
+        fn state(_: &States) -> &StateOf<Self> {
+            unreachable!("a look alone knows no other room")
+        }
+        fn state_mut(_: &mut States) -> &mut StateOf<Self> {
+            unreachable!("a look alone knows no other room")
+        }
+        async fn observe(&mut self, (): &()) -> Result<usize, Unread> {
+            self.observed += 1;
+            if self.observed == 2 {
+                self.cancellation.cancel("the manifest has changed");
+            }
+            Ok(self.observed)
+        }
+        fn plan((): &(), observed: &usize) -> Plan<Step> {
+            Plan { steps: vec![Step::WriteFile { text: observed.to_string() }], notices: Vec::new() }
+        }
+        async fn apply(
+            &mut self,
+            plan: &Plan<Step>,
+            _: &Cancellation,
+            _: &mut (dyn FnMut(&Step, &Outcome) + Send),
+        ) -> Report<Step> {
+            self.applied += 1;
+            let mut report = Report::default();
+            plan.steps.iter().for_each(|step| report.record(step.clone(), Outcome::Done));
+            report
+        }
+        fn objects(_: &Desired) -> Vec<Object> {
+            Vec::new()
+        }
+        fn page(_: &Desired, _: &States, _: &mut Status) {}
+    }
+
+    #[tokio::test]
+    async fn a_look_that_is_cancelled_writes_nothing_more_and_says_what_is_left() {
+        let mut room = Fake::default();
+        let cancellation = room.cancellation.clone();
+        let (state, done) = look(&mut room, &(), Mode::Apply, &cancellation, &mut |_| ()).await;
+        assert_eq!((room.observed, room.applied, done.len()), (2, 1, 1));
+        let State::Left(_, left) = state else { panic!("{state:?}") };
+        assert!(matches!(&left[..], [Left { refused: None, .. }]), "{left:?}");
+    }
 }

@@ -25,7 +25,7 @@ use bulkhead_api::{Phase, Status};
 pub(crate) use guests::Guests;
 pub(crate) use limits::{Limits, populated};
 pub(crate) use links::Links;
-pub(crate) use look::{Ended, Mode};
+pub(crate) use look::{Cancellation, Ended, Mode};
 pub(crate) use policy::{Policy, counters};
 pub(crate) use resolver::Dns;
 pub(crate) use slot::{AnyRoom, Slot};
@@ -148,10 +148,11 @@ pub(crate) trait Room: fmt::Debug + Send + 'static {
     fn observe(&mut self, desired: &Self::Desired) -> impl Future<Output = Result<Self::Observed, Unread>> + Send;
     /// Compares; pure.
     fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step>;
-    /// Writes.
+    /// Writes. Where that takes longer than a moment, no step begins once it is cancelled.
     fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
+        cancellation: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> impl Future<Output = Report<Self::Step>> + Send;
     /// The objects of which nothing is known while the room cannot be read.

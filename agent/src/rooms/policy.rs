@@ -7,7 +7,7 @@ use bulkhead_netlink::model::{self as netlink, Kind};
 use bulkhead_policy::{self as policy, Ruleset, model};
 use bulkhead_types::{IfName, Object, Outcome, Plan, Report, chain};
 
-use super::{Name, Room, StateOf, States, Unread, Wanted};
+use super::{Cancellation, Name, Room, StateOf, States, Unread, Wanted};
 use crate::manifest::Desired;
 use crate::status;
 use crate::watch::Reason;
@@ -52,6 +52,7 @@ impl Room for Policy {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
+        _: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
         self.0.apply(plan, progress).await

@@ -3,7 +3,7 @@
 use bulkhead_api::{Phase, Status};
 use bulkhead_types::{Object, Outcome, Plan, Report, chain};
 
-use super::{Name, Room, StateOf, States, Unread, Wanted};
+use super::{Cancellation, Name, Room, StateOf, States, Unread, Wanted};
 use crate::manifest::Desired;
 use crate::resolver::{self, Resolver};
 use crate::watch::Reason;
@@ -45,6 +45,7 @@ impl Room for Dns {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
+        _: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
         self.0.apply(plan, progress).await

@@ -8,7 +8,7 @@ use bulkhead_types::{Cause, Notice};
 use tokio::sync::Mutex;
 
 use super::look::look;
-use super::{Ended, Mode, Name, Room, State, States, Wanted};
+use super::{Cancellation, Ended, Mode, Name, Room, State, States, Wanted};
 use crate::manifest::Desired;
 use crate::watch::Reason;
 use bulkhead_api::{Done, Status, Step};
@@ -30,8 +30,8 @@ pub(crate) trait AnyRoom: fmt::Debug + Send {
     fn handle(&self) -> Box<dyn AnyRoom>;
     /// Takes up what it is to make from now on. True when that is another thing than before.
     fn aim(&mut self, wanted: Wanted<'_>, states: &States) -> bool;
-    /// Looks, and makes what was last aimed at.
-    fn look(&self, mode: Mode, progress: Progress) -> Look;
+    /// Looks, and makes what was last aimed at until it is cancelled.
+    fn look(&self, mode: Mode, cancellation: Cancellation, progress: Progress) -> Look;
     /// Looks what this would take, and writes nothing.
     fn plan(&self, wanted: Wanted<'_>, states: &States) -> Look;
     /// Whether it was read and nothing is left to write.
@@ -59,10 +59,10 @@ impl<R: Room> Slot<R> {
         Box::new(Self { room: Arc::new(Mutex::new(room)), desired: None })
     }
 
-    fn begin(&self, desired: Arc<R::Desired>, mode: Mode, mut progress: Progress) -> Look {
+    fn begin(&self, desired: Arc<R::Desired>, mode: Mode, cancellation: Cancellation, mut progress: Progress) -> Look {
         let room = Arc::clone(&self.room);
         Box::pin(async move {
-            let (state, done) = look(&mut *room.lock().await, &desired, mode, &mut *progress).await;
+            let (state, done) = look(&mut *room.lock().await, &desired, mode, &cancellation, &mut *progress).await;
             let keep = move |states: &mut States| {
                 let slot = R::state_mut(states);
                 *slot = match state {
@@ -105,15 +105,15 @@ impl<R: Room> AnyRoom for Slot<R> {
         news
     }
 
-    fn look(&self, mode: Mode, progress: Progress) -> Look {
+    fn look(&self, mode: Mode, cancellation: Cancellation, progress: Progress) -> Look {
         match &self.desired {
-            Some(desired) => self.begin(Arc::clone(desired), mode, progress),
+            Some(desired) => self.begin(Arc::clone(desired), mode, cancellation, progress),
             None => Box::pin(async { Ended { name: R::NAME, done: Vec::new(), keep: Box::new(|_| ()) } }),
         }
     }
 
     fn plan(&self, wanted: Wanted<'_>, states: &States) -> Look {
-        self.begin(Arc::new(R::desired(wanted, states)), Mode::Plan, Box::new(|_| ()))
+        self.begin(Arc::new(R::desired(wanted, states)), Mode::Plan, Cancellation::default(), Box::new(|_| ()))
     }
 
     fn verified(&self, states: &States) -> bool {

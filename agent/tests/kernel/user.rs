@@ -22,7 +22,7 @@ async fn the_daemons_user_may_do_what_a_plan_does() {
         let observed = libvirt.observe(&desired).await.unwrap();
         let mut plan = plan(&desired, &observed, &Given::default());
         plan.steps.retain(|step| step.to_string().contains("t-"));
-        let report = libvirt.apply(&plan, &mut |_, _| {}).await;
+        let report = libvirt.apply(&plan, &|| None, &mut |_, _| {}).await;
         assert!(report.steps.iter().all(|(_, outcome)| *outcome == Outcome::Done), "{report:#?}");
         return;
     }

@@ -189,7 +189,7 @@ impl World {
 
     /// Makes the calls, each of which must succeed.
     pub(crate) async fn apply(&self, plan: &Plan) {
-        let report = self.libvirt.apply(plan, &mut |_, _| {}).await;
+        let report = self.libvirt.apply(plan, &|| None, &mut |_, _| {}).await;
         for (step, outcome) in &report.steps {
             assert_eq!(*outcome, Outcome::Done, "{step}");
         }

@@ -1,6 +1,6 @@
 //! The schema, the reader, the examples and the reference page speak of the same keys.
 //!
-//! `BLESS=1 cargo test -p bulkhead --test manifest_reference` writes the page's list of keys anew.
+//! `UPDATE=1 cargo test -p bulkhead --test manifest_reference` writes the page's list of keys anew.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise, in its functions too
 
@@ -86,10 +86,10 @@ fn the_reference_page_lists_the_keys_of_the_schema() {
     let (before, rest) = page.split_once(mark).unwrap();
     let (_, after) = rest.split_once(mark).unwrap();
     let wanted = format!("{before}{mark}\n{}{mark}{after}", keys());
-    if std::env::var_os("BLESS").is_some() {
+    if std::env::var_os("UPDATE").is_some() {
         fs::write(&file, &wanted).unwrap();
     }
-    assert_eq!(fs::read_to_string(&file).unwrap(), wanted, "BLESS=1 writes it anew");
+    assert_eq!(fs::read_to_string(&file).unwrap(), wanted, "UPDATE=1 writes it anew");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Manifests in folders: what each wrong one is told, what each right one is lowered to.
+//! Manifests in folders: what each wrong one is told; what each right one is warned of and lowered to, in TOML, with every
+//! value that a room is given.
 //!
-//! `BLESS=1 cargo test -p bulkhead --test manifests` writes the expected texts; the diff is the review.
+//! `UPDATE=1 cargo test -p bulkhead --test manifests` writes the expected texts; the diff is the review.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise, in its functions too
 
@@ -36,7 +37,7 @@ fn host() -> HostId {
 /// Compares with the expected text, or writes it; says which folders differ.
 fn compare(folder: &Path, found: &str, differ: &mut Vec<String>) {
     let file = folder.join("expected.txt");
-    if std::env::var_os("BLESS").is_some() {
+    if std::env::var_os("UPDATE").is_some() {
         fs::write(&file, found).unwrap();
     }
     let expected = fs::read_to_string(&file).unwrap_or_default();
@@ -69,8 +70,8 @@ fn every_right_manifest_is_lowered_to_its_expected_text() {
         match parse(&sources(&folder)) {
             Err(problems) => differ.push(format!("{}\n{problems}", folder.display())),
             Ok(manifest) => {
-                let found = format!("{}{:#?}\n", manifest.warnings().render(false), manifest.lower(&host()));
-                compare(&folder, &found, &mut differ);
+                let lowered = toml::to_string(&manifest.lower(&host())).unwrap();
+                compare(&folder, &(manifest.warnings().render(false) + &lowered), &mut differ);
             }
         }
     }

@@ -1,62 +1,117 @@
-//! What an apply would write on an empty host. Pure, so that it needs no daemon and no privilege.
+//! What an apply would write on a host that is not asked: an empty one, or one that a text describes. It needs no daemon and no
+//! privilege.
 
-use bulkhead_api::{Phase, Plan, Step};
-use bulkhead_netlink as netlink;
-use bulkhead_policy as policy;
-use bulkhead_sandbox as sandbox;
-use bulkhead_types::IfName;
+mod guests;
+mod limits;
+mod links;
+mod policy;
+mod text;
 
-use crate::guest;
-use crate::manifest::{HostId, Manifest};
-use crate::resolver;
+use std::convert::Infallible;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Plans a manifest for an empty host: one that has nothing but what every manifest takes for granted and no step of ours
-/// makes, which are its trunks, the directories of its pools and what they are encrypted by, a libvirt with KVM, and a kernel
-/// that can do everything. The order is that of the phases.
+use bulkhead_api::{Plan, Step};
+
+use crate::manifest::{Desired, HostId};
+use crate::rooms::{Room, State, States, View, Walk, Wanted, walk};
+use crate::{guest, resolver};
+
+/// What a host has, room by room.
+#[derive(Debug)]
+pub struct Observed {
+    policy: bulkhead_policy::model::Observed,
+    links: bulkhead_netlink::model::Observed,
+    resolver: resolver::Observed,
+    limits: bulkhead_sandbox::model::Observed,
+    guests: guest::model::Observed,
+}
+
+/// Why a text describes no host.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", path.display())]
+pub struct Error {
+    path: PathBuf,
+    why: String,
+}
+
+impl Observed {
+    /// A host that has nothing but what every manifest takes for granted and no step of ours makes: the trunks, the directories of
+    /// the pools and what they are encrypted by, a libvirt with KVM, and a kernel that can do everything.
+    ///
+    /// # Errors
+    /// As of [`Self::applied`].
+    pub fn empty(planned: &Desired) -> Result<Self, serde_json::Error> {
+        Self::applied(&Desired::default(), planned, true)
+    }
+
+    /// The host once `base` was applied there, with what `planned` takes for granted; `holdable` is whether its kernel can hold
+    /// tables against others.
+    ///
+    /// # Errors
+    /// A rule of ours that nft has no form for: a bug.
+    pub fn applied(base: &Desired, planned: &Desired, holdable: bool) -> Result<Self, serde_json::Error> {
+        let links = links::applied(base, planned);
+        Ok(Self {
+            policy: bulkhead_policy::model::Observed::applied(&base.policy, holdable)?,
+            resolver: resolver::Observed::applied(&resolver::Desired::of(base, Some(&links))),
+            links,
+            limits: limits::applied(base),
+            guests: guests::applied(&base.guest, planned),
+        })
+    }
+
+    /// The host that a text describes, for a plan of that manifest. docs/plan.md says what its keys mean.
+    ///
+    /// # Errors
+    /// The file, or the manifest that it names, cannot be read or is wrong; it changes what is not there.
+    pub fn read(path: &Path, planned: &Desired, host: &HostId) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|error| error.to_string());
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let observed = text.and_then(|text| text::host(&text, directory, planned, host));
+        observed.map_err(|why| Error { path: path.to_owned(), why })
+    }
+}
+
+/// Plans a manifest for a host, each room as if those before it had made what they plan.
 #[must_use]
-pub fn plan(manifest: &Manifest, host: &HostId) -> Plan {
-    let desired = manifest.lower(host);
-    let mut plan = Plan::default();
-    add(&mut plan, Phase::Policy, policy::plan(&desired.policy, &ruleset()));
-    add(&mut plan, Phase::Links, netlink::plan(&desired.netlink, &trunks(&desired.trunks)));
-    let servers = resolver::Desired::of(&desired, None);
-    add(&mut plan, Phase::Links, resolver::plan(&servers, &resolver::Observed::default()));
-    add(&mut plan, Phase::Limits, sandbox::plan::plan(&desired.sandbox, &sandbox::model::Observed::default()));
-    let libvirt = libvirt(&desired.guest);
-    add(&mut plan, Phase::Guests, guest::plan(&desired.guest, &libvirt, &guest::Given::default()));
-    plan
-}
-
-fn add<S: bulkhead_types::Step>(plan: &mut Plan, phase: Phase, room: bulkhead_types::Plan<S>) {
-    plan.steps.extend(room.steps.iter().map(|step| Step::of(phase, step)));
-    plan.notices.extend(room.notices);
-}
-
-/// No ruleset, on a kernel that can hold one.
-fn ruleset() -> policy::model::Observed {
-    let mut observed = policy::model::Observed::default();
-    observed.holdable = true;
-    observed
-}
-
-/// The trunks, up, and no other link.
-fn trunks(names: &[IfName]) -> netlink::model::Observed {
-    let link = |(index, name): (u32, &IfName)| netlink::model::Link {
-        index,
-        name: name.to_string(),
-        up: true,
-        mtu: 1500,
-        ipv6: Some(true),
-        ..netlink::model::Link::default()
+pub fn plan(desired: &Desired, observed: Observed) -> Plan {
+    let Observed { policy, links, resolver, limits, guests } = observed;
+    let states = States {
+        policy: seen(policy),
+        links: seen(links),
+        resolver: seen(resolver),
+        limits: seen(limits),
+        guests: seen(guests),
     };
-    netlink::model::Observed { links: (1..).zip(names).map(link).collect(), ..netlink::model::Observed::default() }
+    let mut planner = Planner { wanted: Wanted { manifest: desired, force: false }, states, plan: Plan::default() };
+    let Ok(()) = walk(&mut planner);
+    planner.plan
 }
 
-/// No pool, network or domain.
-fn libvirt(desired: &guest::model::Desired) -> guest::model::Observed {
-    guest::model::Observed {
-        host: guest::model::Host { kind: "kvm".to_owned(), ..guest::model::Host::default() },
-        directories: desired.pools.iter().map(|pool| pool.name.clone()).collect(),
-        ..guest::model::Observed::default()
+fn seen<O, S>(observed: O) -> State<O, S> {
+    State::Verified(View { observed: Arc::new(observed), notices: Arc::new([]) })
+}
+
+struct Planner<'a> {
+    wanted: Wanted<'a>,
+    states: States,
+    plan: Plan,
+}
+
+impl Walk for Planner<'_> {
+    type Error = Infallible;
+
+    fn room<R: Room>(&mut self) -> Result<(), Infallible> {
+        // Every room was seen.
+        let Some(observed) = R::state(&self.states).last_known().map(Arc::clone) else { return Ok(()) };
+        let plan = R::plan(&R::desired(self.wanted, &self.states), &observed);
+        self.plan.steps.extend(plan.steps.iter().map(|step| Step::of(R::PHASE, step)));
+        self.plan.notices.extend(plan.notices.iter().cloned());
+        let view = View { observed, notices: plan.notices.into() };
+        *R::state_mut(&mut self.states) =
+            if plan.steps.is_empty() { State::Verified(view) } else { State::Planned(view, plan.steps) };
+        Ok(())
     }
 }

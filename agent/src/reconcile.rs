@@ -1,4 +1,4 @@
-//! Which room is looked at, and when. The order itself is the one of [`crate::rooms::open`].
+//! Which room is looked at, and when. The order itself is the one of [`crate::rooms::walk`].
 //!
 //! A room is due when its source woke it, or when what it is to make has changed: by another manifest, or because a room
 //! before it stands otherwise now. It is looked at beside the loop, as soon as it has rested and no room that it needs is

@@ -1,4 +1,4 @@
-//! Plans in folders: what each manifest makes of an empty host, as text that a reviewer reads.
+//! Plans in folders: what each manifest makes of an empty host, or of the one in `observed.toml`, as text that a reviewer reads.
 //!
 //! `UPDATE=1 cargo test -p bulkhead --test plans` writes the texts; the diff is the review.
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bulkhead::cli::plan::draw;
 use bulkhead::manifest::{HostId, Manifest, parse, read};
-use bulkhead::offline::plan;
+use bulkhead::offline::{Observed, plan};
 use bulkhead_policy::text;
 
 fn folders() -> Vec<PathBuf> {
@@ -34,18 +34,39 @@ fn compare(file: &Path, found: &str, differ: &mut Vec<String>) {
     }
 }
 
+fn host() -> HostId {
+    "0123456789abcdef0123456789abcdef".parse().unwrap()
+}
+
 #[test]
 fn every_manifest_is_planned_as_its_texts_say() {
-    let host: HostId = "0123456789abcdef0123456789abcdef".parse().unwrap();
     let mut differ = Vec::new();
     let folders = folders();
     for folder in &folders {
-        let manifest = manifest(folder);
-        compare(&folder.join("plan.txt"), &draw(&plan(&manifest, &host), 80), &mut differ);
-        compare(&folder.join("ruleset.nft"), &text(&manifest.lower(&host).policy), &mut differ);
+        let desired = manifest(folder).lower(&host());
+        let file = folder.join("observed.toml");
+        let observed = if file.exists() {
+            Observed::read(&file, &desired, &host()).map_err(|error| error.to_string()).unwrap()
+        } else {
+            // What is observed changes nothing of the ruleset that is wanted.
+            compare(&folder.join("ruleset.nft"), &text(&desired.policy), &mut differ);
+            Observed::empty(&desired).unwrap()
+        };
+        compare(&folder.join("plan.txt"), &draw(&plan(&desired, observed), 80), &mut differ);
     }
     assert!(differ.is_empty(), "UPDATE=1 writes them anew; the diff is the review:\n{}", differ.join("\n"));
-    assert!(folders.len() >= 5, "only {} folders were found", folders.len());
+    assert!(folders.len() >= 13, "only {} folders were found", folders.len());
+}
+
+#[test]
+fn what_is_planned_for_a_host_is_nothing_once_it_was_applied() {
+    for folder in folders() {
+        let desired = manifest(&folder).lower(&host());
+        for holdable in [true, false] {
+            let plan = plan(&desired, Observed::applied(&desired, &desired, holdable).unwrap());
+            assert!(plan.steps.is_empty(), "{}\n{}", folder.display(), draw(&plan, 80));
+        }
+    }
 }
 
 #[test]

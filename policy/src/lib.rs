@@ -5,6 +5,7 @@
 //! look again. What is ours is known by the name of its table ([`model::TABLE`]); no other table is ever read or changed.
 //! [`lockdown`] writes the file that closes the bridges before the daemon runs.
 
+mod applied;
 mod apply;
 pub mod counters;
 mod error;

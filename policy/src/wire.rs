@@ -21,7 +21,7 @@ use crate::rule::{Ct, Field, Meta, Right, Rule, Statement, Value, Verdict};
 use crate::step::{Change, Step};
 use crate::table::{Family, HookPoint};
 
-pub(crate) use beyond::{claim, comparable, has_our_flags, list_table, probe};
+pub(crate) use beyond::{claim, comparable, has_our_flags, list_table, our_flags, probe};
 
 /// One transaction.
 pub(crate) fn transaction(steps: &[Step]) -> Result<String, serde_json::Error> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bulkhead_api::{Phase, Plan, Step};
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::failure::{Failure, NOT_SO};
 use super::{Daemon, Screen, paint, words};
 use crate::manifest::{self, HostId};
-use crate::offline;
+use crate::offline::{self, Observed};
 
 /// Show what an apply would write; exit status 1 when that is anything, or when the host is not as the manifest says
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub struct Args {
     /// derived from the host's identity are those of this host.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "socket")]
     offline: Vec<PathBuf>,
+    /// Plan for the host that this text describes, and not for an empty one; docs/plan.md says how it is written
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    observed: Option<PathBuf>,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -31,7 +34,7 @@ pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<ExitCode, Fail
     let reply = if args.offline.is_empty() {
         args.daemon.connect()?.call("Plan", &json!({}))?
     } else {
-        serde_json::to_value(offline(&args.offline)?).map_err(io::Error::from)?
+        serde_json::to_value(offline(&args.offline, args.observed.as_deref())?).map_err(io::Error::from)?
     };
     let plan: Plan = words::typed(&reply)?;
     let columns = screen.columns;
@@ -39,8 +42,8 @@ pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<ExitCode, Fail
     Ok(if plan.is_well() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SO) })
 }
 
-/// What these files make of an empty host.
-fn offline(files: &[PathBuf]) -> Result<Plan, Failure> {
+/// What these files make of an empty host, or of the one that a text describes.
+fn offline(files: &[PathBuf], observed: Option<&Path>) -> Result<Plan, Failure> {
     let usage = |error: &dyn std::error::Error| Failure::Usage(error.to_string());
     let mut sources = Vec::new();
     for file in files {
@@ -48,7 +51,12 @@ fn offline(files: &[PathBuf]) -> Result<Plan, Failure> {
     }
     let manifest = manifest::parse(&sources).map_err(|problems| Failure::Manifest(Box::new((&problems).into())))?;
     let host = HostId::of_this_host().map_err(|error| usage(&error))?;
-    Ok(offline::plan(&manifest, &host))
+    let desired = manifest.lower(&host);
+    let observed = match observed {
+        Some(file) => Observed::read(file, &desired, &host).map_err(|error| usage(&error))?,
+        None => Observed::empty(&desired).map_err(io::Error::from)?,
+    };
+    Ok(offline::plan(&desired, observed))
 }
 
 /// A plan for people, in lines of at most so many columns but for the steps.

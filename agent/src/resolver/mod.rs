@@ -83,6 +83,14 @@ pub struct Observed {
     pub linked: bool,
 }
 
+impl Observed {
+    /// What there is on a host without systemd-resolved, once this was applied there.
+    #[must_use]
+    pub fn applied(desired: &Desired) -> Self {
+        Self { resolved: None, file: desired.text(), linked: false }
+    }
+}
+
 /// One write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]

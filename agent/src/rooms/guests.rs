@@ -8,14 +8,14 @@ use bulkhead_api::{self as api, GuestState, Phase, Status};
 use bulkhead_policy::model as policy;
 use bulkhead_types::{Cause, GuestName, IfName, Object, Outcome, Plan, Report, chain};
 
-use super::{Cancellation, Name, Room, StateOf, States, Unread, Wanted, limits, links};
+use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted, limits, links};
 use crate::guest::{self, Given, Hold, Lack, Libvirt, model};
 use crate::manifest::Desired;
 use crate::watch::Reason;
 
 /// Pools, networks and domains of libvirt.
 #[derive(Debug)]
-pub(crate) struct Guests(pub(super) Arc<Libvirt>);
+pub(crate) struct Guests(Arc<Libvirt>);
 
 /// What the manifest wants of libvirt, and what of it must wait.
 #[derive(Debug, PartialEq)]
@@ -33,6 +33,10 @@ impl Room for Guests {
     type Desired = Target;
     type Observed = model::Observed;
     type Step = guest::Step;
+
+    fn open(libvirt: &Arc<Libvirt>) -> Result<Self, OpenError> {
+        Ok(Self(Arc::clone(libvirt)))
+    }
 
     fn desired(wanted: Wanted<'_>, states: &States) -> Self::Desired {
         let given = Given { holds: holds(wanted.manifest, states), force: wanted.force };

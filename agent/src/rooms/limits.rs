@@ -1,18 +1,20 @@
 //! The limits among the rooms.
 
+use std::sync::Arc;
+
 use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_sandbox::model::{self, Bounds, Control};
 use bulkhead_sandbox::{self as sandbox, Systemd, unit};
 use bulkhead_types::{GuestName, Known, Object, Outcome, Plan, Report, Step as _, chain};
 
-use super::{Cancellation, Name, Room, State, StateOf, States, Unread, Wanted};
-use crate::guest::Lack;
+use super::{Cancellation, Name, OpenError, Room, State, StateOf, States, Unread, Wanted};
+use crate::guest::{Lack, Libvirt};
 use crate::manifest::Desired;
 use crate::watch::Reason;
 
 /// Slices of guests.
 #[derive(Debug)]
-pub(crate) struct Limits(pub(super) Systemd);
+pub(crate) struct Limits(Systemd);
 
 impl Room for Limits {
     const NAME: Name = Name::Limits;
@@ -23,6 +25,10 @@ impl Room for Limits {
     type Desired = model::Desired;
     type Observed = model::Observed;
     type Step = sandbox::plan::Step;
+
+    fn open(_: &Arc<Libvirt>) -> Result<Self, OpenError> {
+        Ok(Self(Systemd::new()))
+    }
 
     fn desired(wanted: Wanted<'_>, _: &States) -> Self::Desired {
         wanted.manifest.sandbox.clone()
@@ -141,7 +147,6 @@ fn bounds<'a>(states: &'a States, name: &GuestName, runs: bool) -> Known<&'a Bou
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use bulkhead_sandbox::model::{Bound, Cgroup, Observed, Slice};
     use bulkhead_types::Limit;

@@ -1,19 +1,20 @@
 //! The links among the rooms.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_netlink::{self as netlink, Kernel, LinkState, SegmentState, Step, model, state};
 use bulkhead_types::{Cause, IfName, Notice, Object, Outcome, Plan, Report, chain};
 
-use super::{Cancellation, Left, Name, Room, State, StateOf, States, Unread, Wanted};
-use crate::guest::Lack;
+use super::{Cancellation, Left, Name, OpenError, Room, State, StateOf, States, Unread, Wanted};
+use crate::guest::{Lack, Libvirt};
 use crate::manifest::Desired;
 use crate::watch::Reason;
 
 /// VLANs, bridges, ports, addresses and routes.
 #[derive(Debug)]
-pub(crate) struct Links(pub(super) Kernel);
+pub(crate) struct Links(Kernel);
 
 impl Room for Links {
     const NAME: Name = Name::Links;
@@ -24,6 +25,10 @@ impl Room for Links {
     type Desired = model::Desired;
     type Observed = model::Observed;
     type Step = Step;
+
+    fn open(_: &Arc<Libvirt>) -> Result<Self, OpenError> {
+        Ok(Self(Kernel::open()?))
+    }
 
     fn desired(wanted: Wanted<'_>, _: &States) -> Self::Desired {
         wanted.manifest.netlink.clone()

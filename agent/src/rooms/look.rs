@@ -99,9 +99,10 @@ mod tests {
     use bulkhead_types::{Object, Plan, Report};
 
     use super::*;
+    use crate::guest::Libvirt;
     use crate::manifest::Desired;
     use crate::resolver::Step;
-    use crate::rooms::{Unread, Wanted};
+    use crate::rooms::{OpenError, Unread, Wanted};
     use crate::watch::Reason;
 
     /// A room in which something is always missing, and which is cancelled while it is read for the second time.
@@ -122,6 +123,9 @@ mod tests {
         type Observed = usize;
         type Step = Step;
 
+        fn open(_: &Arc<Libvirt>) -> Result<Self, OpenError> {
+            Ok(Self::default())
+        }
         fn desired(_: Wanted<'_>, _: &States) {}
         fn state(_: &States) -> &StateOf<Self> {
             unreachable!("a look alone knows no other room")

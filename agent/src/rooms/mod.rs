@@ -1,7 +1,7 @@
 //! The rooms in their order, and what they have in common.
 //!
 //! One file a room: what it is given, how it is read, planned and written, and its page of the status. A new room is its
-//! adapter, its name, its field of [`States`] and its line in [`open`], and the source of its wakes in `watch/`.
+//! adapter, its name, its field of [`States`] and its line in [`walk`], and the source of its wakes in `watch/`.
 
 mod guests;
 mod limits;
@@ -48,7 +48,7 @@ pub(crate) enum Name {
     Guests,
 }
 
-/// Opens the rooms, in THE order. Plan and apply walk it, teardown walks it backwards.
+/// Takes every room, in THE order. Plan and apply walk it, teardown walks it backwards.
 ///
 /// The order, and why:
 /// 1. the policy: rules name interfaces by name, so they stand before any interface does, and nothing ever forwards before
@@ -63,15 +63,45 @@ pub(crate) enum Name {
 /// does not stand.
 ///
 /// # Errors
+/// The first of the walk.
+pub(crate) fn walk<W: Walk>(walk: &mut W) -> Result<(), W::Error> {
+    walk.room::<Policy>()?;
+    walk.room::<Links>()?;
+    walk.room::<Dns>()?;
+    walk.room::<Limits>()?;
+    walk.room::<Guests>()
+}
+
+/// What is done with each room in turn, in the room's own types.
+pub(crate) trait Walk {
+    /// What ends it early.
+    type Error;
+    /// Takes the next room.
+    fn room<R: Room>(&mut self) -> Result<(), Self::Error>;
+}
+
+/// Opens the rooms, in their order.
+///
+/// # Errors
 /// There is no netlink socket or no libnftables to be had.
 pub(crate) fn open(libvirt: &Arc<Libvirt>) -> Result<Vec<Box<dyn AnyRoom>>, OpenError> {
-    Ok(vec![
-        Slot::boxed(Policy(bulkhead_policy::Ruleset::open()?)),
-        Slot::boxed(Links(bulkhead_netlink::Kernel::open()?)),
-        Slot::boxed(Dns(crate::resolver::Resolver::default())),
-        Slot::boxed(Limits(bulkhead_sandbox::Systemd::new())),
-        Slot::boxed(Guests(Arc::clone(libvirt))),
-    ])
+    let mut open = Open { libvirt, rooms: Vec::new() };
+    walk(&mut open)?;
+    Ok(open.rooms)
+}
+
+struct Open<'a> {
+    libvirt: &'a Arc<Libvirt>,
+    rooms: Vec<Box<dyn AnyRoom>>,
+}
+
+impl Walk for Open<'_> {
+    type Error = OpenError;
+
+    fn room<R: Room>(&mut self) -> Result<(), OpenError> {
+        self.rooms.push(Slot::boxed(R::open(self.libvirt)?));
+        Ok(())
+    }
 }
 
 /// Why a room cannot be opened.
@@ -134,6 +164,10 @@ pub(crate) trait Room: fmt::Debug + Send + 'static {
     /// One write.
     type Step: bulkhead_types::Step + Clone + PartialEq + fmt::Debug + Send + Sync + 'static;
 
+    /// Opens what it reads and writes by.
+    fn open(libvirt: &Arc<Libvirt>) -> Result<Self, OpenError>
+    where
+        Self: Sized;
     /// What it is to make of the manifest, as the rooms before it stand.
     fn desired(wanted: Wanted<'_>, states: &States) -> Self::Desired;
     /// Its state.

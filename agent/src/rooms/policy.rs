@@ -1,20 +1,22 @@
 //! The policy among the rooms.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bulkhead_api::{Allow, Counter, Owner, Phase, Status};
 use bulkhead_netlink::model::{self as netlink, Kind};
 use bulkhead_policy::{self as policy, Ruleset, model};
 use bulkhead_types::{IfName, Object, Outcome, Plan, Report, chain};
 
-use super::{Cancellation, Name, Room, StateOf, States, Unread, Wanted};
+use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
+use crate::guest::Libvirt;
 use crate::manifest::Desired;
 use crate::status;
 use crate::watch::Reason;
 
 /// The nftables ruleset.
 #[derive(Debug)]
-pub(crate) struct Policy(pub(super) Ruleset);
+pub(crate) struct Policy(Ruleset);
 
 impl Room for Policy {
     const NAME: Name = Name::Policy;
@@ -25,6 +27,10 @@ impl Room for Policy {
     type Desired = model::Desired;
     type Observed = model::Observed;
     type Step = policy::Step;
+
+    fn open(_: &Arc<Libvirt>) -> Result<Self, OpenError> {
+        Ok(Self(Ruleset::open()?))
+    }
 
     fn desired(wanted: Wanted<'_>, states: &States) -> Self::Desired {
         walls(&wanted.manifest.policy, states.links.last_known().map(|observed| &**observed))

@@ -1,16 +1,19 @@
 //! The host's DNS servers among the rooms.
 
+use std::sync::Arc;
+
 use bulkhead_api::{Phase, Status};
 use bulkhead_types::{Object, Outcome, Plan, Report, chain};
 
-use super::{Cancellation, Name, Room, StateOf, States, Unread, Wanted};
+use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
+use crate::guest::Libvirt;
 use crate::manifest::Desired;
 use crate::resolver::{self, Resolver};
 use crate::watch::Reason;
 
 /// systemd-resolved, or the file in its place.
 #[derive(Debug)]
-pub(crate) struct Dns(pub(super) Resolver);
+pub(crate) struct Dns(Resolver);
 
 impl Room for Dns {
     const NAME: Name = Name::Resolver;
@@ -21,6 +24,10 @@ impl Room for Dns {
     type Desired = resolver::Desired;
     type Observed = resolver::Observed;
     type Step = resolver::Step;
+
+    fn open(_: &Arc<Libvirt>) -> Result<Self, OpenError> {
+        Ok(Self(Resolver::default()))
+    }
 
     fn desired(wanted: Wanted<'_>, states: &States) -> Self::Desired {
         resolver::Desired::of(wanted.manifest, states.links.last_known().map(|links| &**links))

@@ -34,6 +34,11 @@ pub(crate) fn has_our_flags(flags: &BTreeSet<String>, holdable: bool) -> bool {
     }
 }
 
+/// The flags of a table that its owner has just made.
+pub(crate) fn our_flags(holdable: bool) -> BTreeSet<String> {
+    if holdable { OWNED.map(str::to_owned).into() } else { BTreeSet::new() }
+}
+
 /// Adds a table that a process owns. Of one that this process owns already it changes nothing and leaves the generation.
 pub(crate) fn claim(families: &[Family], table: &str) -> String {
     let commands: Vec<Json> = families.iter().map(|family| add_table(*family, table, true)).collect();

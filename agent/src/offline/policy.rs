@@ -1,0 +1,30 @@
+//! What somebody did to our tables.
+
+use std::collections::BTreeMap;
+
+use bulkhead_policy::model::Observed;
+
+use super::text::{Family, Table};
+
+pub(super) fn change(observed: &mut Observed, tables: BTreeMap<Family, Table>) -> Result<(), String> {
+    for (family, Table { absent, flushed, added }) in tables {
+        let family = match family {
+            Family::Bridge => "bridge",
+            Family::Inet => "inet",
+        };
+        for chain in flushed {
+            if !observed.flush_chain(family, &chain) {
+                return Err(format!("table {family} bulkhead has no chain {chain} to be flushed"));
+            }
+        }
+        for chain in added {
+            if !observed.add_chain(family, &chain) {
+                return Err(format!("chain {chain} cannot be added to table {family} bulkhead, or is there"));
+            }
+        }
+        if absent && !observed.delete_table(family) {
+            return Err(format!("table {family} bulkhead is not there anyway"));
+        }
+    }
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! What the kernel has once a manifest was applied, and what may have become of it: for plans of hosts that are not this one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Desired, Observed, ObservedChain, ObservedSet, ObservedTable};
 use crate::rules;
@@ -16,7 +16,7 @@ impl Observed {
     pub fn applied(desired: &Desired, holdable: bool) -> Result<Self, serde_json::Error> {
         let zones = zones::allot(&desired.bridges, &Self::default());
         let mut tables = BTreeMap::new();
-        for table in rules::tables(desired, &zones) {
+        for table in rules::tables(desired, &BTreeSet::new(), &zones) {
             tables.insert(table.family.as_str(), listed(&table, holdable)?);
         }
         let held = holdable && !tables.is_empty();

@@ -14,6 +14,8 @@ pub use self::icmp::{IcmpType, UnknownIcmpType};
 
 /// Name of our two tables, `bridge bulkhead` and `inet bulkhead`: the ownership mark.
 pub const TABLE: &str = "bulkhead";
+/// Name of the set of our bridges, in each of our tables.
+pub(crate) const BRIDGES: &str = "bridges";
 /// Name of the table that closes the bridges before the daemon runs; removed in the transaction that commits the policy.
 pub const LOCKDOWN_TABLE: &str = "bulkhead_lockdown";
 
@@ -26,6 +28,10 @@ pub struct Desired {
     pub nics: Vec<Nic>,
     /// What is allowed; everything else is dropped and counted.
     pub allows: Vec<Allow>,
+    /// Whether every other bridge that the tables of the kernel name stays closed: for as long as nobody could read which bridges
+    /// of ours are there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_closed: bool,
 }
 
 /// One of our bridges.
@@ -122,6 +128,12 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The bridges that our tables are about.
+    pub(crate) fn bridges(&self) -> BTreeSet<IfName> {
+        let sets = self.tables.values().filter_map(|found| found.sets.get(BRIDGES));
+        sets.flat_map(|set| set.elements.keys().flatten()).filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// Whether both tables have an owner that is not this process. It may be gone when the plan is committed.
     pub(crate) fn held_by_another(&self) -> bool {
         !self.held && self.tables.len() == 2 && self.tables.values().all(|found| found.flags.contains("owner"))

@@ -4,6 +4,8 @@ mod differ;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use bulkhead_types::{Cause, Object};
 
 use crate::model::{Desired, LOCKDOWN_TABLE, Observed, TABLE};
@@ -15,11 +17,13 @@ use crate::zones;
 /// What is missing between the ruleset as desired and as observed: one transaction.
 pub type Plan = bulkhead_types::Plan<Step>;
 
-/// Says which commands make the ruleset so. Teardown is the plan towards [`Desired::default`], which has no tables.
+/// Says which commands make the ruleset so. Teardown is the plan towards [`Desired::default`], which has no
+/// tables.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    let wanted = rules::tables(desired, &zones::allot(&desired.bridges, observed));
+    let closed = if desired.keep_closed { observed.bridges() } else { BTreeSet::new() };
+    let wanted = rules::tables(desired, &closed, &zones::allot(&desired.bridges, observed));
     for family in [Family::Bridge, Family::Inet] {
         let found = observed.tables.get(family.as_str());
         match (wanted.iter().find(|table| table.family == family), found) {

@@ -1,5 +1,6 @@
 //! The ruleset as a text, in the form in which nft lists and loads one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::{Desired, Observed, TABLE};
@@ -12,7 +13,7 @@ use crate::zones;
 #[must_use]
 pub fn text(desired: &Desired) -> String {
     let zones = zones::allot(&desired.bridges, &Observed::default());
-    rules::tables(desired, &zones).iter().map(ToString::to_string).collect()
+    rules::tables(desired, &BTreeSet::new(), &zones).iter().map(ToString::to_string).collect()
 }
 
 impl fmt::Display for Table {

@@ -100,9 +100,11 @@ pub(crate) fn counters(manifest: &Desired, found: &[model::Counter]) -> (Vec<All
     (allows, others.map(counter).collect())
 }
 
-/// The policy that must stand now: what is desired, and every bridge of ours that is still there, closed.
+/// The policy that must stand now: what is desired, and every bridge of ours that is still there, closed. Where links were never
+/// read, those are the ones that the present ruleset names.
 fn walls(desired: &model::Desired, links: Option<&netlink::Observed>) -> model::Desired {
     let mut walls = desired.clone();
+    walls.keep_closed = links.is_none();
     let Some(links) = links else { return walls };
     let declared: BTreeSet<IfName> = walls.bridges.iter().map(|bridge| bridge.name.clone()).collect();
     let ports: BTreeMap<u32, IfName> =
@@ -117,7 +119,10 @@ fn walls(desired: &model::Desired, links: Option<&netlink::Observed>) -> model::
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::rooms::State;
     use crate::rooms::links::tests::{LAN, desired, observed};
 
     #[test]
@@ -135,8 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn a_host_whose_links_were_never_read_is_walled_where_the_manifest_says() {
-        let desired = desired(LAN).policy;
-        assert_eq!(walls(&desired, None), desired);
+    fn until_links_were_read_every_bridge_that_the_ruleset_names_stays_closed() {
+        let manifest = desired(LAN);
+        let wanted = Wanted { manifest: &manifest, force: false };
+        let unread = |last| State::Unread(Unread::Refused("no".to_owned()), last);
+        for links in [State::Unseen, unread(None)] {
+            let kept = Policy::desired(wanted, &States { links, ..States::default() });
+            assert_eq!(kept, model::Desired { keep_closed: true, ..manifest.policy.clone() });
+        }
+        let known = States { links: unread(Some(Arc::new(observed()))), ..States::default() };
+        assert_eq!(Policy::desired(wanted, &known), manifest.policy, "what was read once is gone by");
     }
 }

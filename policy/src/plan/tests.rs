@@ -3,6 +3,8 @@
 mod generate;
 mod kernel_model;
 
+use std::collections::BTreeSet;
+
 use bulkhead_types::Cause;
 use proptest::prelude::*;
 
@@ -34,7 +36,7 @@ fn give(observed: &mut Observed, zones: &Zones) {
 }
 
 fn distinct(zones: &Zones, desired: &Desired) -> Result<(), TestCaseError> {
-    let numbers: std::collections::BTreeSet<u16> = zones.values().copied().collect();
+    let numbers: BTreeSet<u16> = zones.values().copied().collect();
     prop_assert_eq!(numbers.len(), desired.bridges.len());
     prop_assert!(!numbers.contains(&0));
     prop_assert!(desired.bridges.iter().all(|bridge| zones.contains_key(&bridge.name)));
@@ -86,6 +88,26 @@ proptest! {
     }
 
     #[test]
+    fn while_nobody_knows_which_bridges_there_are_every_one_of_the_tables_stays_closed(
+        before in generate::desired(), after in generate::desired(), mut observed in generate::observed(),
+    ) {
+        settle(&before, &mut observed).map_err(TestCaseError::fail)?;
+        let named = observed.bridges();
+        let unread = Desired { keep_closed: true, ..after.clone() };
+        let rest = settle(&unread, &mut observed).map_err(TestCaseError::fail)?;
+        prop_assert!(rest.is_empty(), "{:?}", rest.steps);
+        prop_assert!(observed.bridges().is_superset(&named));
+        prop_assert!(after.bridges.iter().all(|bridge| observed.bridges().contains(&bridge.name)));
+        let declared = |name: &str| after.bridges.iter().any(|bridge| bridge.name.as_str() == name);
+        let ports = observed.tables.get("bridge").and_then(|found| found.sets.get("port"));
+        let ports = ports.iter().flat_map(|set| set.elements.keys());
+        prop_assert!(ports.into_iter().all(|port| declared(&port[1])), "a closed bridge has no port");
+        settle(&after, &mut observed).map_err(TestCaseError::fail)?;
+        let desired: BTreeSet<_> = after.bridges.iter().map(|bridge| bridge.name.clone()).collect();
+        prop_assert_eq!(observed.bridges(), desired, "once they are known the others go");
+    }
+
+    #[test]
     fn base_chains_are_made_once_and_stay(desired in generate::desired(), other in generate::desired()) {
         let mut observed = Observed { holdable: true, ..Observed::default() };
         settle(&desired, &mut observed).map_err(TestCaseError::fail)?;
@@ -119,7 +141,7 @@ proptest! {
     #[test]
     fn every_chain_that_a_frame_can_end_in_ends_in_a_decision(desired in generate::desired()) {
         let zones = allot(&desired.bridges, &Observed::default());
-        for table in crate::rules::tables(&desired, &zones) {
+        for table in crate::rules::tables(&desired, &BTreeSet::new(), &zones) {
             // Chains of allows are jumped to, and come back.
             for (name, chain) in table.chains.iter().filter(|(name, chain)| chain.hook.is_none() && !name.contains('/')) {
                 let last = chain.rules.last().map(ToString::to_string).unwrap_or_default();
@@ -177,8 +199,8 @@ fn a_table_with_a_flag_that_is_not_ours_is_made_anew() {
 #[test]
 fn a_bridge_that_has_no_zone_has_no_port_that_anything_passes() {
     let desired = generate::one();
-    let zoned = crate::rules::tables(&desired, &allot(&desired.bridges, &Observed::default()));
-    let none = crate::rules::tables(&desired, &Zones::new());
+    let zoned = crate::rules::tables(&desired, &BTreeSet::new(), &allot(&desired.bridges, &Observed::default()));
+    let none = crate::rules::tables(&desired, &BTreeSet::new(), &Zones::new());
     for map in ["port", "arriving_port", "to_host_port", "from_host_port"] {
         assert!(!zoned[0].sets[map].elements.is_empty() && none[0].sets[map].elements.is_empty(), "{map}");
     }

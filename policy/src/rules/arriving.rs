@@ -28,10 +28,11 @@ pub(super) fn add(topology: &Topology<'_>, table: &mut Table) {
 /// for the host stays in the host's own zone, or its firewall would not know the answers to its own flows.
 fn zone(topology: &Topology<'_>, table: &mut Table) {
     let zones = topology.zones.iter().map(|(bridge, zone)| (bridge.to_string(), *zone)).collect();
-    let rules = vec![
-        Rule::new().within(&[IBRNAME, ETHER_DADDR], "own_mac").accept(),
-        Rule::new().one_of(ETHER_TYPE, &["ip", "ip6"]).zone(zones),
-    ];
+    let mut rules = vec![Rule::new().within(&[IBRNAME, ETHER_DADDR], "own_mac").accept()];
+    // A map in a rule has at least one element.
+    if !topology.zones.is_empty() {
+        rules.push(Rule::new().one_of(ETHER_TYPE, &["ip", "ip6"]).zone(zones));
+    }
     table.base(zones::CHAIN, HookPoint::Prerouting, ZONE, rules);
 }
 

@@ -24,12 +24,13 @@ use crate::table::{Family, Table};
 use crate::zones::Zones;
 use bulkhead_types::IfName;
 
-/// The tables; none where there is no bridge.
-pub(crate) fn tables(desired: &Desired, zones: &Zones) -> Vec<Table> {
-    if desired.bridges.is_empty() {
+/// The tables; none where there is no bridge. Of the bridges that are only `closed` nothing is known but the names: none of their
+/// ports is declared, so that each frame on them is dropped.
+pub(crate) fn tables(desired: &Desired, closed: &BTreeSet<IfName>, zones: &Zones) -> Vec<Table> {
+    if desired.bridges.is_empty() && closed.is_empty() {
         return Vec::new();
     }
-    let topology = Topology::of(desired, zones);
+    let topology = Topology::of(desired, closed, zones);
     vec![bridge(&topology), routed::table(&topology)]
 }
 
@@ -48,6 +49,8 @@ fn bridge(topology: &Topology<'_>) -> Table {
 /// The manifest's part of this room, in the order of names, so that the manifest's own order changes nothing.
 struct Topology<'a> {
     bridges: BTreeMap<&'a IfName, &'a Bridge>,
+    /// Their names, and those of bridges that are only closed.
+    names: BTreeSet<&'a IfName>,
     /// NICs on our bridges, by their port.
     nics: BTreeMap<&'a IfName, &'a Nic>,
     /// Conntrack zones; a bridge without one has no port, so that nothing passes it.
@@ -56,12 +59,13 @@ struct Topology<'a> {
 }
 
 impl<'a> Topology<'a> {
-    fn of(desired: &'a Desired, zones: &'a Zones) -> Self {
+    fn of(desired: &'a Desired, closed: &'a BTreeSet<IfName>, zones: &'a Zones) -> Self {
         let bridges: BTreeMap<_, _> = desired.bridges.iter().map(|bridge| (&bridge.name, bridge)).collect();
+        let names = bridges.keys().copied().chain(closed).collect();
         let known =
             desired.nics.iter().filter(|nic| bridges.contains_key(&nic.bridge) && zones.contains_key(&nic.bridge));
         let nics = known.map(|nic| (&nic.tap, nic)).collect();
-        Self { bridges, nics, zones, desired }
+        Self { bridges, names, nics, zones, desired }
     }
 
     fn bridges(&self) -> impl Iterator<Item = &'a Bridge> {

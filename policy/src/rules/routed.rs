@@ -3,6 +3,7 @@
 use super::Topology;
 use super::crossing::FILTER;
 use crate::counters::ROUTED;
+use crate::model::BRIDGES;
 use crate::rule::*;
 use crate::table::{Family, HookPoint, Set, Table};
 
@@ -13,7 +14,7 @@ pub(super) fn table(topology: &Topology<'_>) -> Table {
     let mut table = Table::new(Family::Inet);
     table.counters.insert(ROUTED.to_owned());
     let rows = |row: fn(&crate::model::Bridge) -> Vec<String>| topology.bridges().map(row);
-    table.sets.insert("bridges", Set::new(&["ifname"], rows(|bridge| vec![bridge.name.to_string()])));
+    table.sets.insert(BRIDGES, Set::new(&["ifname"], topology.names.iter().map(|name| vec![name.to_string()])));
     let both = rows(|bridge| vec![bridge.name.to_string(), bridge.name.to_string()]);
     table.sets.insert("bridged", Set::new(&["ifname", "ifname"], both));
     let own = rows(|bridge| vec![bridge.name.to_string(), bridge.mac.to_string()]);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bulkhead_types::{IfName, Mac};
 
 use super::{Ports, Topology};
-use crate::model::Nic;
+use crate::model::{BRIDGES, Nic};
 use crate::rule::Verdict;
 use crate::table::{Set, Table};
 
@@ -26,7 +26,7 @@ pub(super) fn add(topology: &Topology<'_>, speaks_host: &Ports, table: &mut Tabl
 
 fn bridges(topology: &Topology<'_>, table: &mut Table) {
     let hosts = || topology.bridges().filter(|bridge| bridge.host);
-    table.sets.insert("bridges", Set::new(NAME, topology.bridges().map(|bridge| row(&[&bridge.name]))));
+    table.sets.insert(BRIDGES, Set::new(NAME, topology.names.iter().map(|name| row(&[name]))));
     table.sets.insert("host_bridges", Set::new(NAME, hosts().map(|bridge| row(&[&bridge.name]))));
     let own = hosts().map(|bridge| row(&[&bridge.name, &bridge.mac]));
     table.sets.insert("own_mac", Set::new(NAME_MAC, own));

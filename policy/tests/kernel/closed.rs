@@ -1,4 +1,4 @@
-//! The lockdown: closed before the policy is there, and gone with its commit.
+//! Bridges that are closed: by the lockdown, before the policy is there, and where nobody knows which of ours there are.
 
 use bulkhead_policy::lockdown;
 use bulkhead_policy::model::*;
@@ -52,5 +52,19 @@ fn our_bridges_are_closed_until_the_policy_is_committed_and_others_are_not_touch
         std::fs::write(&file, lockdown::text(&Desired::default())).unwrap();
         run(&load);
         std::fs::remove_file(&file).unwrap();
+    });
+}
+
+#[test]
+fn a_bridge_of_the_present_ruleset_stays_closed_while_nobody_knows_which_bridges_there_are() {
+    within(|| async {
+        let mut lan = Lan::new(1, true, vec![allow(guest(1), outside(), tcp(&[80]))]).await;
+        lan.outside.serves_tcp("0.0.0.0:80");
+        assert!(lan.guests[0].connects("10.0.0.9:80").is_some());
+        let unread = Desired { keep_closed: true, ..Desired::default() };
+        lan.world.settle(&unread).await;
+        assert!(lan.guests[0].connects("10.0.0.9:80").is_none());
+        lan.world.settle(&Desired::default()).await;
+        assert!(lan.guests[0].connects("10.0.0.9:80").is_some(), "it was the ruleset that closed it");
     });
 }

@@ -40,6 +40,7 @@ impl Scene {
                 allow(outside(), lan(), any()),
                 allow(lan(), Endpoint::Host, any()),
             ],
+            ..Desired::default()
         };
         let mut world = World::open();
         world.settle(&desired).await;

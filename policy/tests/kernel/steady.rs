@@ -60,6 +60,7 @@ pub(crate) fn everything() -> Desired {
                 icmp(&[IcmpType::EchoRequest, IcmpType::TimeExceeded]),
             ),
         ],
+        ..Desired::default()
     }
 }
 

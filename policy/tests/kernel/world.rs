@@ -305,7 +305,7 @@ impl Lan {
             station.address(&format!("{v6}/64"));
             nics.push(nic(*port, bridge.name.as_str(), &[&v4, &v6]));
         }
-        let desired = Desired { bridges: vec![bridge], nics, allows };
+        let desired = Desired { bridges: vec![bridge], nics, allows, ..Desired::default() };
         let mut world = World::open();
         world.settle(&desired).await;
         Self { world, desired, guests: stations, outside }

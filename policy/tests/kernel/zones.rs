@@ -122,7 +122,8 @@ fn a_flow_goes_on_without_a_lost_reply_over_an_upgrade_and_while_segments_come_a
 
         let what = Traffic { udp: vec![53..=53], ..tcp(&[53]) };
         let allows = vec![allow(guest(1), Endpoint::Outside(segment_of("br20")), what)];
-        let mut desired = Desired { bridges: vec![bridge], nics: vec![nic(1, "br20", &["10.0.0.1"])], allows };
+        let mut desired =
+            Desired { bridges: vec![bridge], nics: vec![nic(1, "br20", &["10.0.0.1"])], allows, ..Desired::default() };
         let mut world = World::open();
         world.settle(&desired).await;
         for protocol in [17, 6] {

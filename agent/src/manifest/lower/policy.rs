@@ -13,6 +13,7 @@ pub(super) fn lower(segments: &[Segment], guests: &[Guest], allows: &[Allow], id
         bridges: segments.iter().map(|segment| bridge(segment, id)).collect(),
         nics: guests.iter().flat_map(nics).collect(),
         allows: allows.iter().flat_map(pairs).collect(),
+        keep_closed: false,
     }
 }
 

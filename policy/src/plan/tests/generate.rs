@@ -40,7 +40,7 @@ pub(super) fn one() -> Desired {
     let what = Traffic { tcp: vec![443..=443, 444..=445, 80..=80], ..Traffic::default() };
     let (from, to) = (Endpoint::Guest(nic.guest.clone()), Endpoint::Outside(segment_of("br20")));
     let allow = Allow { from, to, from_net: Vec::new(), to_net: Vec::new(), what };
-    Desired { bridges: vec![bridge(20, true)], nics: vec![nic], allows: vec![allow] }
+    Desired { bridges: vec![bridge(20, true)], nics: vec![nic], allows: vec![allow], ..Desired::default() }
 }
 
 fn nic(number: u8, bridge: u8, kinds: u8, dhcp: bool) -> Nic {
@@ -96,7 +96,12 @@ pub(super) fn desired() -> impl Strategy<Value = Desired> {
     let nics = proptest::collection::btree_map(1..6_u8, (select(vec![20_u8, 30]), 0..4_u8, any::<bool>()), 0..5);
     let nics =
         nics.prop_map(|nics| nics.into_iter().map(|(n, (bridge, kinds, dhcp))| nic(n, bridge, kinds, dhcp)).collect());
-    (bridges, nics, vec(allow(), 0..6)).prop_map(|(bridges, nics, allows)| Desired { bridges, nics, allows })
+    (bridges, nics, vec(allow(), 0..6)).prop_map(|(bridges, nics, allows)| Desired {
+        bridges,
+        nics,
+        allows,
+        ..Desired::default()
+    })
 }
 
 /// Some of a dozen bridges, in any order.

@@ -8,9 +8,9 @@
 //! that; while there is no connection every call says so at once.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bulkhead_types::chain;
@@ -33,7 +33,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 type Job = Box<dyn FnOnce(&Connect) + Send>;
 
 enum Message {
-    Run(Job),
+    Run(u64, Job),
     /// The connection may be gone.
     Look,
     Stop,
@@ -53,11 +53,50 @@ pub(super) struct Shared {
     pub(super) changed: Notify,
     /// Why there is no connection.
     down: Mutex<Option<String>>,
-    /// A call did not end in time and still keeps the worker.
-    stuck: AtomicBool,
+    calls: Mutex<Calls>,
     /// Whether mounts decide about any pool.
     pub(super) mounts_matter: AtomicBool,
     pub(super) patience: Patience,
+}
+
+/// The calls by their numbers, in the order in which the worker makes them.
+#[derive(Debug, Default)]
+struct Calls {
+    /// The last one that was asked for.
+    asked: u64,
+    /// The last one that has ended.
+    ended: u64,
+    /// The last one that did not end in time.
+    late: u64,
+}
+
+impl Calls {
+    /// Whether a call that did not end in time still keeps the worker.
+    const fn stuck(&self) -> bool {
+        self.late > self.ended
+    }
+
+    /// A call's time is over. False: it has just ended, and its answer is there.
+    fn is_late(&mut self, number: u64) -> bool {
+        let late = number > self.ended;
+        if late {
+            self.late = self.late.max(number);
+        }
+        late
+    }
+
+    /// A call has ended. True: the worker answers again.
+    fn end(&mut self, number: u64) -> bool {
+        let stuck = self.stuck();
+        self.ended = number;
+        stuck && !self.stuck()
+    }
+}
+
+impl Shared {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl sys::Listener for Shared {
@@ -83,7 +122,7 @@ impl Libvirt {
             messages,
             changed: Notify::new(),
             down: Mutex::new(Some("the connection is being opened".to_owned())),
-            stuck: AtomicBool::new(false),
+            calls: Mutex::default(),
             mounts_matter: AtomicBool::new(false),
             patience: Patience::default(),
         });
@@ -116,10 +155,7 @@ impl Libvirt {
         if let Some(why) = self.down() {
             return Err(Error::Down(why));
         }
-        if self.shared.stuck.load(Ordering::Acquire) {
-            return Err(Error::Down("it does not answer an earlier call".to_owned()));
-        }
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         let job: Job = Box::new(move |connect| {
             // Nobody waits any more: a write that comes minutes late would surprise.
             if !reply.is_closed() {
@@ -127,13 +163,20 @@ impl Libvirt {
             }
         });
         let lost = || Error::Down("the connection was lost during the call".to_owned());
-        self.shared.messages.send(Message::Run(job)).map_err(|_| lost())?;
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(lost())),
-            Err(_) => {
-                self.shared.stuck.store(true, Ordering::Release);
-                Err(Error::Late(deadline))
+        let number = {
+            // Sent under the lock, so that the numbers are in the order of the messages.
+            let mut calls = self.shared.calls();
+            if calls.stuck() {
+                return Err(Error::Down("it does not answer an earlier call".to_owned()));
             }
+            calls.asked += 1;
+            self.shared.messages.send(Message::Run(calls.asked, job)).map_err(|_| lost())?;
+            calls.asked
+        };
+        match tokio::time::timeout(deadline, &mut answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(lost())),
+            Err(_) if self.shared.calls().is_late(number) => Err(Error::Late(deadline)),
+            Err(_) => answer.try_recv().unwrap_or_else(|_| Err(lost())),
         }
     }
 }
@@ -201,14 +244,14 @@ impl Worker {
                 None => inbox.recv_timeout(next.saturating_duration_since(Instant::now())),
             };
             match message {
-                Ok(Message::Run(job)) => self.work(job),
+                Ok(Message::Run(number, job)) => self.work(number, job),
                 Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close("the agent ends"),
             }
         }
     }
 
-    fn work(&self, job: Job) {
+    fn work(&self, number: u64, job: Job) {
         if let Some(link) = &self.link {
             // The `virt` crate panics where freeing an object fails; that ends this job and not libvirt for good.
             if std::panic::catch_unwind(AssertUnwindSafe(|| job(&link.connect))).is_err() {
@@ -216,7 +259,7 @@ impl Worker {
             }
         }
         // Whoever was told that libvirt does not answer hears that it does again.
-        if self.shared.stuck.swap(false, Ordering::AcqRel) {
+        if self.shared.calls().end(number) {
             self.shared.changed.notify_one();
         }
     }
@@ -257,5 +300,25 @@ impl Worker {
         if old != why {
             self.shared.changed.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_ends_with_its_time_is_answered_and_keeps_nobody_waiting() {
+        let mut calls = Calls { asked: 1, ..Calls::default() };
+        assert!(!calls.end(1), "nobody was told that it is late");
+        assert!(!calls.is_late(1) && !calls.stuck(), "its answer came first");
+    }
+
+    #[test]
+    fn libvirt_answers_again_when_the_last_late_call_has_ended() {
+        let mut calls = Calls { asked: 2, ..Calls::default() };
+        assert!(calls.is_late(2) && calls.is_late(1) && calls.stuck());
+        assert!(!calls.end(1) && calls.stuck());
+        assert!(calls.end(2) && !calls.stuck());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bulkhead_api::{Done, Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken};
 use bulkhead_policy::model::Counter;
@@ -19,6 +19,10 @@ use crate::rooms::{self, Name};
 const WAKES: usize = 32;
 /// Steps of one repair that are remembered; the report has all of the last one.
 const STEPS: usize = 32;
+
+/// How long systemd waits for links that are refused. What never comes must not keep a boot from going on, nor have the daemon
+/// started again and again (`TimeoutStartSec=`).
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Speaks to the socket's clients and to systemd.
 #[derive(Debug)]
@@ -72,10 +76,11 @@ impl Publisher {
     pub(super) fn host(&mut self, reconciler: &Reconciler) {
         let Some(manifest) = reconciler.manifest() else { return };
         let states = reconciler.states();
-        self.status.ready = states.ready();
+        let ready = states.ready(manifest);
+        self.status.ready = ready;
         self.reached(Phase::Policy, states.policy.verified());
-        self.reached(Phase::Links, states.ready());
-        self.reached(Phase::Limits, states.ready() && states.limits.verified());
+        self.reached(Phase::Links, ready);
+        self.reached(Phase::Limits, ready && states.limits.verified());
         self.reached(Phase::Guests, reconciler.verified());
         for room in reconciler.rooms() {
             room.page(manifest, states, &mut self.status);
@@ -83,8 +88,10 @@ impl Publisher {
         self.status.notices = reconciler.notices();
         self.status.report = self.reports.values().flatten().cloned().collect();
         self.publish();
-        if self.status.ready {
+        if ready {
             self.notify("policy and links stand");
+        } else if states.settled() && self.began.elapsed() >= PATIENCE {
+            self.notify("the policy stands, and not every link does: see bulkhead status");
         }
     }
 

@@ -135,34 +135,57 @@ fn refused<'a>(links: &'a StateOf<Links>, object: &Object) -> Option<&'a str> {
     links.left().iter().filter(of).find_map(|left| left.refused.as_deref())
 }
 
+/// What a segment or its trunk waits for that no step brings: a trunk that is not there, or a foreign link in the place of ours.
+fn waits<'a>(links: &'a StateOf<Links>, segment: &model::Segment) -> Option<&'a Notice> {
+    let waits = |notice: &&Notice| {
+        objects(segment).contains(&notice.object) && matches!(notice.cause, Cause::Clash | Cause::Pending)
+    };
+    links.notices().iter().find(waits)
+}
+
+/// What is left of the steps of a segment and its trunk without which no frame passes; the first that was refused, if any was.
+fn left<'a>(links: &'a StateOf<Links>, segment: &model::Segment) -> Option<&'a Left<Step>> {
+    let own = |left: &&Left<Step>| {
+        objects(segment).contains(&bulkhead_types::Step::object(&left.step))
+            && bulkhead_types::Step::required(&left.step)
+    };
+    let mut left = links.left().iter().filter(own);
+    left.clone().find(|left| left.refused.is_some()).or_else(|| left.next())
+}
+
+fn objects(segment: &model::Segment) -> [Object; 2] {
+    [object(segment), Object::Trunk(segment.trunk.clone())]
+}
+
+/// Whether links were read, and those of every segment stand unless it waits for what no step brings.
+pub(super) fn stand(manifest: &Desired, states: &States) -> bool {
+    let links = &states.links;
+    let found = found(manifest, states);
+    let stands = |(segment, found): (&model::Segment, &SegmentState)| {
+        left(links, segment).is_none() && (found.stands() || waits(links, segment).is_some())
+    };
+    links.observed().is_some() && manifest.netlink.segments.iter().zip(&found).all(stands)
+}
+
 /// What a guest on this segment would lack; `None` where its bridge stands.
 ///
 /// The host's own addresses and routes are not required: what the kernel refuses of them is said of the segment and holds no
 /// guest.
 pub(super) fn lack(states: &States, segment: &model::Segment, found: Option<&SegmentState>) -> Option<Lack> {
-    let (object, trunk) = (object(segment), Object::Trunk(segment.trunk.clone()));
-    let own = |step: &Step| {
-        let of = bulkhead_types::Step::object(step);
-        (of == object || of == trunk) && bulkhead_types::Step::required(step)
-    };
     let links = &states.links;
     match links {
         State::Unseen => return Some(Lack::Unseen(states.policy.unread().map(ToString::to_string))),
         State::Unread(why, _) => return Some(Lack::Unread(why.to_string())),
         State::Planned(..) | State::Verified(_) | State::Left(..) => {}
     }
-    let waits = |notice: &&Notice| {
-        [&object, &trunk].contains(&&notice.object) && matches!(notice.cause, Cause::Clash | Cause::Pending)
-    };
-    if let Some(notice) = links.notices().iter().find(waits) {
+    if let Some(notice) = waits(links, segment) {
         return Some(Lack::Waits(notice.text.clone()));
     }
     // What a plan would write is as good as there, for the plan of what comes after it.
     if matches!(links, State::Planned(..)) {
         return None;
     }
-    let mut left = links.left().iter().filter(|left| own(&left.step));
-    if let Some(left) = left.clone().find(|left| left.refused.is_some()).or_else(|| left.next()) {
+    if let Some(left) = left(links, segment) {
         return Some(Lack::Left { step: left.step.to_string(), refused: left.refused.clone() });
     }
     match found {
@@ -195,7 +218,8 @@ pub(super) mod tests {
 
     fn link(index: u32, name: &str, kind: Kind, group: u32, master: Option<u32>) -> Link {
         let mac = Some("02:00:00:00:00:07".parse().unwrap());
-        Link { index, name: name.to_owned(), kind, group, up: true, mtu: 1500, mac, master, ..Link::default() }
+        let alias = matches!(kind, Kind::Vlan { .. }).then(|| model::trunk_alias(&"eth1".parse().unwrap()));
+        Link { index, name: name.to_owned(), kind, group, up: true, mtu: 1500, mac, master, alias, ..Link::default() }
     }
 
     /// A host with one segment, and a bridge of somebody else.
@@ -227,6 +251,87 @@ pub(super) mod tests {
         Links::page(&desired, &states, &mut status);
         assert_eq!(status.segments[0].state, api::State::Failed);
         assert_eq!(status.segments[0].why.as_deref(), Some("Permission denied"));
+    }
+
+    /// Whether a host with a policy that stands and these links is ready.
+    fn ready(links: StateOf<Links>) -> bool {
+        let policy = State::Verified(View { observed: Arc::default(), notices: Vec::new().into() });
+        States { policy, links, ..States::default() }.ready(&desired(LAN))
+    }
+
+    /// The same host with one of its links changed.
+    fn with_link(index: u32, change: impl FnOnce(&mut Link)) -> Observed {
+        let mut observed = observed();
+        let mut link = observed.links.get(index).unwrap().clone();
+        change(&mut link);
+        observed.links.insert(link);
+        observed
+    }
+
+    /// The links room as a look at this leaves it, where this step was refused.
+    fn left_with(observed: Observed, step: Step) -> StateOf<Links> {
+        let notices = netlink::plan(&desired(LAN).netlink, &observed).notices.into();
+        let refused = Some("Invalid argument".to_owned());
+        State::Left(View { observed: Arc::new(observed), notices }, vec![Left { step, refused }])
+    }
+
+    #[test]
+    fn a_vlan_or_a_bridge_that_failed_is_not_ready_and_an_address_or_a_route_that_was_refused_is() {
+        let desired = desired(LAN);
+        let segment = &desired.netlink.segments[0];
+        let bridge = || SegmentBridge::from(segment);
+        let without = |index| {
+            let mut observed = observed();
+            observed.links.remove(index);
+            observed
+        };
+        let (index, mtu) = (3, 1500);
+        let create_vlan = Step::CreateVlan {
+            bridge: bridge(),
+            link: segment.vlan_link.clone(),
+            index: 4,
+            trunk: "eth1".to_owned(),
+            parent: 2,
+            vlan: segment.vlan,
+            master: index,
+            mtu,
+        };
+        let create_bridge = Step::CreateBridge { bridge: bridge(), index, mac: segment.mac, mtu };
+        assert!(!ready(left_with(without(4), create_vlan)));
+        assert!(!ready(left_with(without(3), create_bridge)));
+        let gateway = "fe80::1".parse().unwrap();
+        let route = Step::AddRoute { bridge: bridge(), index, gateway, metric: 4242 };
+        let address = Step::AddAddress { bridge: bridge(), index, address: "10.0.0.1/24".parse().unwrap() };
+        assert!(ready(left_with(observed(), route)) && ready(left_with(observed(), address)));
+    }
+
+    #[test]
+    fn a_trunk_that_is_missing_and_a_foreign_link_in_the_place_of_ours_do_not_delay_what_is_ready() {
+        let gone = Step::DeleteLink {
+            bridge: SegmentBridge::left("br30".parse().unwrap()),
+            link: "br30".parse().unwrap(),
+            index: 9,
+            is_bridge: true,
+            by_group: false,
+        };
+        assert!(ready(left_with(Observed::default(), gone.clone())), "the trunk comes by itself or does not");
+        let clash = with_link(3, |bridge| bridge.group = 0);
+        assert!(ready(left_with(clash, gone)), "only a person mends that");
+        assert!(!ready(State::Unread(Unread::Refused("no".to_owned()), Some(Arc::new(observed())))));
+        assert!(!ready(State::Planned(
+            View { observed: Arc::new(observed()), notices: Vec::new().into() },
+            Vec::new()
+        )));
+    }
+
+    #[test]
+    fn a_trunk_with_another_name_now_is_shown_as_what_carries_its_segments() {
+        let desired = desired(LAN);
+        let observed = with_link(2, |trunk| trunk.name = "wan0".to_owned());
+        let view = View { observed: Arc::new(observed), notices: Vec::new().into() };
+        let mut status = Status::default();
+        Links::page(&desired, &States { links: State::Verified(view), ..States::default() }, &mut status);
+        assert_eq!((status.trunks[0].state, status.trunks[0].why.as_deref()), (api::State::Ready, None));
     }
 
     #[test]

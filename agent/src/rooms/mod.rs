@@ -129,9 +129,15 @@ pub(crate) struct States {
 pub(crate) type StateOf<R> = State<<R as Room>::Observed, <R as Room>::Step>;
 
 impl States {
-    /// READY: the policy was verified by a dump, and links were read and brought as far as they go. What one object lacks, for
-    /// ever perhaps, is said of that object.
-    pub(crate) fn ready(&self) -> bool {
+    /// READY: the policy was verified by a dump, and so were the links of every trunk that is there. What a segment waits for, such
+    /// as its trunk, and an address or route that the host is refused, is said of that segment and delays nothing.
+    pub(crate) fn ready(&self, manifest: &Desired) -> bool {
+        self.settled() && links::stand(manifest, self)
+    }
+
+    /// Whether the policy was verified, and links were read and brought as far as they go: those that are still left were
+    /// refused.
+    pub(crate) fn settled(&self) -> bool {
         self.policy.verified() && matches!(self.links, State::Verified(_) | State::Left(..))
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use publisher::Publisher;
 use requests::Work;
 pub(crate) use watchdog::Watchdog;
 
-/// Applies and teardowns that wait for the one under way; the next ones stay in the socket's queue, which is bounded.
+/// Applies and teardowns that wait for a teardown; more are refused.
 const WAITING: usize = 8;
 
 /// The agent.
@@ -55,11 +55,12 @@ impl Agent {
         self.dirty.mark(Wake::now(Reason::Start));
         loop {
             let now = Instant::now();
-            self.reconciler.begin(now, self.work.as_ref().map(Work::progress));
+            let progress = self.work.as_ref().map(Work::progress).unwrap_or_default();
+            self.reconciler.begin(now, &progress);
             let next = self.next_instant(now);
             tokio::select! {
                 wakes = self.dirty.take() => wakes.into_iter().for_each(|wake| self.woken(wake)),
-                Some(request) = requests.recv(), if self.waiting.len() < WAITING => self.serve(request),
+                Some(request) = requests.recv() => self.serve(request),
                 Some(looked) = self.reconciler.next() => self.looked(&looked),
                 () = sleep_until(next) => {}
             }
@@ -101,3 +102,6 @@ impl Agent {
         self.publisher.looked(&self.reconciler, looked);
     }
 }
+
+#[cfg(test)]
+mod tests;

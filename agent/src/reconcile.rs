@@ -181,8 +181,8 @@ impl Reconciler {
         self.rooms().map(AnyRoom::handle).collect()
     }
 
-    /// Begins every look whose turn it is now. `progress` hears of each step once it has ended.
-    pub(crate) fn begin(&mut self, now: Instant, progress: Option<&UnboundedSender<Done>>) {
+    /// Begins every look whose turn it is now. Each of `progress` hears of every step once it has ended.
+    pub(crate) fn begin(&mut self, now: Instant, progress: &[UnboundedSender<Done>]) {
         for at in 0..self.rooms.len() {
             if !self.may_begin(at, now) {
                 continue;
@@ -193,12 +193,12 @@ impl Reconciler {
             let cancellation = Cancellation::default();
             turn.looking = Some(Looking { wake, began: now, mode, cancellation: cancellation.clone() });
             turn.seen = turn.aim;
-            let progress = progress.cloned();
+            let progress = progress.to_vec();
             let each = move |done: Done| {
                 say(&done);
-                if let Some(progress) = &progress {
+                for progress in &progress {
                     // That nobody listens any more changes nothing.
-                    let _ = progress.send(done);
+                    let _ = progress.send(done.clone());
                 }
             };
             self.looks.spawn(room.look(mode, cancellation, Box::new(each)));
@@ -383,4 +383,4 @@ fn say(done: &Done) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,6 @@
 //! An apply: follow what the files say, and wait until the rooms have gone as far as they go.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bulkhead_api::{ApplyFailed, Summary};
@@ -19,6 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// An apply under way.
 #[derive(Debug)]
 pub(crate) struct Apply {
+    /// Who waits for it. Each newer apply takes up the files anew for all of them, and all are answered with how the host stands
+    /// by the newest.
+    pub(super) jobs: Vec<Job>,
+    /// When the newest began.
+    since: Instant,
     guests: Guests,
 }
 
@@ -40,53 +46,66 @@ impl Apply {
 }
 
 impl Agent {
-    /// Follows what the files say. `None`: it was answered already.
-    pub(super) fn start_apply(&mut self, job: Job, force: bool) -> Option<Work> {
-        let right = match self.files() {
-            Files::Right(right) => right,
-            Files::Wrong(invalid) | Files::Nothing(invalid) => {
-                job.end(Err(Refusal::ManifestInvalid(invalid)));
-                return None;
-            }
+    /// Follows what the files say, `earlier` being the apply under way. Where they cannot be applied, only this job is told, and the
+    /// earlier one goes on.
+    pub(super) fn start_apply(&mut self, job: Job, force: bool, earlier: Option<Apply>) -> Option<Work> {
+        let refusal = match self.files() {
+            Files::Right(right) => match self.follow(*right) {
+                Ok(news) => return Some(self.apply_followed(job, force, &news, earlier)),
+                Err(error) => failed(&chain(&error)),
+            },
+            Files::Wrong(invalid) | Files::Nothing(invalid) => Refusal::ManifestInvalid(invalid),
         };
-        let news = match self.follow(*right) {
-            Ok(news) => news,
-            Err(error) => {
-                job.end(Err(failed(&chain(&error))));
-                return None;
-            }
-        };
+        job.end(Err(refusal));
+        earlier.map(Work::Apply)
+    }
+
+    /// Has the rooms make what is followed now; `news` are those that are to make something else than before.
+    pub(super) fn apply_followed(
+        &mut self,
+        job: Job,
+        force: bool,
+        news: &BTreeSet<Name>,
+        earlier: Option<Apply>,
+    ) -> Work {
         self.reconciler.force(force);
         self.reconciler.wake(job.began);
         let seen = matches!(self.reconciler.states().guests, State::Verified(_) | State::Unread(..));
-        let touches_guests = force || !seen || news.contains(&Name::Guests);
-        let guests = if touches_guests { Guests::Awaited } else { Guests::Until(job.began.at + PATIENCE) };
-        Some(Work::Apply(job, Apply { guests }))
+        let awaited = earlier.as_ref().is_some_and(|earlier| earlier.guests == Guests::Awaited);
+        let touches_guests = awaited || force || !seen || news.contains(&Name::Guests);
+        let since = job.began.at;
+        let guests = if touches_guests { Guests::Awaited } else { Guests::Until(since + PATIENCE) };
+        let mut jobs = earlier.map(|earlier| earlier.jobs).unwrap_or_default();
+        jobs.retain(|job| !job.is_closed());
+        jobs.push(job);
+        Work::Apply(Apply { jobs, since, guests })
     }
 
     /// Ends the apply when no room has anything more to do for it.
-    pub(super) fn advance_apply(&mut self, job: Job, mut apply: Apply) -> Option<Work> {
-        let since = job.began.at;
-        let busy = |name: &Name| !self.reconciler.rests_since(*name, since);
+    pub(super) fn advance_apply(&mut self, mut apply: Apply) -> Option<Work> {
+        let busy = |name: &Name| !self.reconciler.rests_since(*name, apply.since);
         let busy: Vec<Name> = self.reconciler.rooms().map(AnyRoom::name).filter(busy).collect();
         if matches!(apply.guests, Guests::Until(until) if Instant::now() >= until) {
             apply.guests = Guests::Late;
         }
         let unanswered = apply.guests == Guests::Late && busy == [Name::Guests];
         if !busy.is_empty() && !unanswered {
-            return Some(Work::Apply(job, apply));
+            return Some(Work::Apply(apply));
         }
         if unanswered {
             let why = format!("waits for libvirt: it has not answered within {} s", PATIENCE.as_secs());
             self.reconciler.guests_late(why);
             self.publisher.host(&self.reconciler);
         }
-        let summary = job.summary(&self.reconciler, self.generation.as_ref().map(|generation| generation.number));
-        let answer = match self.trouble(&job, &summary) {
-            None => Ok(summary),
-            Some(why) => Err(Refusal::Failed(ApplyFailed { why, summary })),
-        };
-        job.end(answer);
+        let generation = self.generation.as_ref().map(|generation| generation.number);
+        for job in apply.jobs {
+            let summary = job.summary(&self.reconciler, generation);
+            let answer = match self.trouble(&job, &summary) {
+                None => Ok(summary),
+                Some(why) => Err(Refusal::Failed(ApplyFailed { why, summary })),
+            };
+            job.end(answer);
+        }
         self.reconciler.force(false);
         None
     }

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use bulkhead_api::{ApplyFailed, Done, Ended, Plan, Summary};
+use bulkhead_api::{ApplyFailed, Done, Ended, Plan, Summary, Why};
 use bulkhead_types::chain;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Agent;
 use super::apply::Apply;
 use super::load::Files;
 use super::teardown::Teardown;
+use super::{Agent, WAITING};
 use crate::manifest::Desired;
 use crate::reconcile::{Looked, Reconciler};
 use crate::rooms::{AnyRoom, States, Wanted};
@@ -20,7 +20,7 @@ use crate::watch::{Reason, Wake};
 /// An apply or a teardown under way.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Apply(Job, Apply),
+    Apply(Apply),
     Teardown(Job, Teardown),
 }
 
@@ -41,15 +41,21 @@ impl fmt::Debug for Job {
 
 impl Work {
     /// Where each step goes once it has ended.
-    pub(super) fn progress(&self) -> &mpsc::UnboundedSender<Done> {
-        let (Self::Apply(job, _) | Self::Teardown(job, _)) = self;
-        &job.progress
+    pub(super) fn progress(&self) -> Vec<mpsc::UnboundedSender<Done>> {
+        let jobs = match self {
+            Self::Apply(apply) => &apply.jobs[..],
+            Self::Teardown(job, _) => std::slice::from_ref(job),
+        };
+        jobs.iter().map(|job| job.progress.clone()).collect()
     }
 
-    /// A look has ended; one that began before the request is none of its.
+    /// A look has ended; one that began before a request is none of its.
     pub(super) fn looked(&mut self, looked: &Looked) {
-        let (Self::Apply(job, _) | Self::Teardown(job, _)) = self;
-        if looked.began >= job.began.at {
+        let jobs = match self {
+            Self::Apply(apply) => &mut apply.jobs[..],
+            Self::Teardown(job, _) => std::slice::from_mut(job),
+        };
+        for job in jobs.iter_mut().filter(|job| looked.began >= job.began.at) {
             job.steps.extend(looked.done.iter().cloned());
         }
     }
@@ -57,16 +63,25 @@ impl Work {
     /// When it goes on by itself.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Apply(_, apply) => apply.deadline(),
+            Self::Apply(apply) => apply.deadline(),
             Self::Teardown(_, teardown) => teardown.deadline(),
         }
     }
 }
 
 impl Job {
+    pub(super) fn new(progress: mpsc::UnboundedSender<Done>, reply: oneshot::Sender<Result<Summary, Refusal>>) -> Self {
+        Self { began: Wake::now(Reason::Request), steps: Vec::new(), progress, reply }
+    }
+
     /// Answers. That nobody waits for it any more changes nothing.
     pub(super) fn end(self, answer: Result<Summary, Refusal>) {
         let _ = self.reply.send(answer);
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.reply.is_closed()
     }
 
     /// What was done, and how the rooms stand now.
@@ -93,39 +108,55 @@ impl Job {
 }
 
 impl Agent {
-    /// Takes a request in. Applies and teardowns come one after the other; a plan is made beside them.
+    /// Takes a request in. Applies and teardowns come one after the other, but for an apply that follows another one; a plan is
+    /// made beside them.
     pub(super) fn serve(&mut self, request: Request) {
         match request {
             Request::Counters { reply } => self.count(reply),
             Request::Plan { reply } => self.plan(reply),
+            Request::Apply { done, .. } | Request::Teardown { done, .. } if self.waiting.len() >= WAITING => {
+                let why = "other requests wait for a teardown; try again when it has ended".to_owned();
+                // Whoever does not wait any more needs no answer.
+                let _ = done.send(Err(Refusal::Busy(Why { why })));
+            }
             request => self.waiting.push_back(request),
         }
     }
 
-    /// Takes the apply or teardown under way further, and begins the next one.
+    /// Takes the apply or teardown under way further, and begins what comes next.
     pub(super) fn advance(&mut self) {
         loop {
-            self.work = match self.work.take() {
-                Some(Work::Apply(job, apply)) => self.advance_apply(job, apply),
-                Some(Work::Teardown(job, teardown)) => self.advance_teardown(job, teardown),
-                None => match self.waiting.pop_front() {
-                    Some(request) => self.start_work(request),
-                    None => return,
-                },
+            self.work = match (self.work.take(), self.waiting.pop_front()) {
+                (None, None) => return,
+                (None, Some(request)) => self.start_work(request),
+                // Nobody waits for an apply whose files are no longer the newest.
+                (Some(Work::Apply(apply)), Some(Request::Apply { force, progress, done })) => {
+                    self.start_apply(Job::new(progress, done), force, Some(apply))
+                }
+                (Some(work), next) => {
+                    next.into_iter().for_each(|request| self.waiting.push_front(request));
+                    self.advance_work(work)
+                }
             };
-            if self.work.is_some() {
+            let applies = matches!(self.work, Some(Work::Apply(_)));
+            if self.work.is_some() && !(applies && matches!(self.waiting.front(), Some(Request::Apply { .. }))) {
                 return;
             }
             self.look_at_files();
         }
     }
 
+    fn advance_work(&mut self, work: Work) -> Option<Work> {
+        match work {
+            Work::Apply(apply) => self.advance_apply(apply),
+            Work::Teardown(job, teardown) => self.advance_teardown(job, teardown),
+        }
+    }
+
     fn start_work(&mut self, request: Request) -> Option<Work> {
-        let began = Wake::now(Reason::Request);
-        let job = |progress, reply| Job { began, steps: Vec::new(), progress, reply };
         match request {
-            Request::Apply { force, progress, done } => self.start_apply(job(progress, done), force),
-            Request::Teardown { force, progress, done } => Some(self.start_teardown(job(progress, done), force)),
+            Request::Apply { force, progress, done } => self.start_apply(Job::new(progress, done), force, None),
+            Request::Teardown { force, progress, done } => Some(self.start_teardown(Job::new(progress, done), force)),
             request => {
                 self.serve(request);
                 None

@@ -12,11 +12,11 @@ use crate::rooms::{Look, Progress, View};
 
 /// What a test has seen and decides.
 #[derive(Debug, Default)]
-struct World {
+pub(crate) struct World {
     /// The looks that began, in their order.
     began: Mutex<Vec<(Name, Mode)>>,
     /// Rooms whose looks do not end until they are let go.
-    frozen: Mutex<BTreeSet<Name>>,
+    pub(crate) frozen: Mutex<BTreeSet<Name>>,
     go: Notify,
     /// Rooms that write something with the next look.
     writes: Mutex<BTreeSet<Name>>,
@@ -37,7 +37,7 @@ struct Fake {
 
 const NAMES: [Name; 5] = [Name::Policy, Name::Links, Name::Resolver, Name::Limits, Name::Guests];
 
-fn rooms(world: &Arc<World>) -> Vec<Box<dyn AnyRoom>> {
+pub(crate) fn rooms(world: &Arc<World>) -> Vec<Box<dyn AnyRoom>> {
     let fake = |name| Box::new(Fake { name, world: Arc::clone(world), aimed: None }) as Box<dyn AnyRoom>;
     NAMES.map(fake).into()
 }
@@ -140,7 +140,7 @@ async fn run(reconciler: &mut Reconciler) -> Vec<Name> {
     let mut ended = Vec::new();
     loop {
         let now = Instant::now();
-        reconciler.begin(now, None);
+        reconciler.begin(now, &[]);
         let soon = now + BREATH * 2;
         let rested = reconciler.next_begin(now).filter(|at| *at < soon);
         match timeout(PATIENCE, reconciler.next()).await {
@@ -236,13 +236,13 @@ async fn a_room_that_left_something_rests_before_it_is_looked_at_again() {
     run(&mut reconciler).await;
     let before = looks(&world, Name::Links);
     reconciler.wake(Wake::now(Reason::Links));
-    reconciler.begin(Instant::now(), None);
+    reconciler.begin(Instant::now(), &[]);
     assert_eq!(looks(&world, Name::Links), before);
     assert!(reconciler.next_begin(Instant::now()).is_some_and(|at| at > Instant::now()));
     reconciler.wake(Wake::now(Reason::Request));
-    reconciler.begin(Instant::now(), None);
+    reconciler.begin(Instant::now(), &[]);
     reconciler.next().await;
-    reconciler.begin(Instant::now(), None);
+    reconciler.begin(Instant::now(), &[]);
     assert_eq!(looks(&world, Name::Links), before + 1, "a person does not wait for the rest");
 }
 
@@ -281,7 +281,7 @@ async fn what_was_verified_for_another_manifest_lets_nothing_be_built() {
         run(&mut reconciler).await;
         world.frozen.lock().unwrap().insert(first);
         reconciler.wake_only(&[first], Wake::now(Reason::Timer));
-        reconciler.begin(Instant::now(), None);
+        reconciler.begin(Instant::now(), &[]);
         reconciler.follow(Some(Arc::new(Desired::default())), Wake::now(Reason::Request));
         // The longer a look took, the longer its room rests.
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -301,11 +301,11 @@ async fn begin_long_look(name: Name) -> (Arc<World>, Reconciler) {
     run(&mut reconciler).await;
     world.frozen.lock().unwrap().insert(name);
     reconciler.wake_only(&[name], Wake::now(Reason::Timer));
-    reconciler.begin(Instant::now(), None);
+    reconciler.begin(Instant::now(), &[]);
     (world, reconciler)
 }
 
-fn let_go(world: &World) {
+pub(crate) fn let_go(world: &World) {
     world.frozen.lock().unwrap().clear();
     world.go.notify_one();
 }

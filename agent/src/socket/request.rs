@@ -120,7 +120,7 @@ pub fn queues() -> (Queues, Requests) {
 
 impl Queues {
     /// Asks for fresh counters; false when that is asked already or the loop is gone.
-    pub(super) fn counters(&self, reply: oneshot::Sender<()>) -> bool {
+    pub(crate) fn counters(&self, reply: oneshot::Sender<()>) -> bool {
         self.counters.try_send(Request::Counters { reply }).is_ok()
     }
 
@@ -135,7 +135,7 @@ impl Queues {
 
     /// Asks for what only an administrator may ask for. It is in the queue or refused at once, also when nobody waits for an
     /// answer.
-    pub(super) fn administer(&self, request: Request) -> Result<(), Why> {
+    pub(crate) fn administer(&self, request: Request) -> Result<(), Why> {
         self.admin.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => Why { why: "requests of other administrators are waiting; try again".to_owned() },
             TrySendError::Closed(_) => stopping(),

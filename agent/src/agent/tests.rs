@@ -1,0 +1,145 @@
+//! Requests as the loop takes them, with rooms that do what a test says.
+
+use std::time::Duration;
+
+use bulkhead_api::Summary;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::load::Right;
+use super::requests::Job;
+use super::*;
+use crate::generations::Directories;
+use crate::manifest::Desired;
+use crate::reconcile::tests::{World, let_go, rooms};
+use crate::socket::{self, Refusal};
+
+/// For what is to come at once.
+const SOON: Duration = Duration::from_secs(10);
+
+type Answer = oneshot::Receiver<Result<Summary, Refusal>>;
+
+/// An agent that follows nothing, whose guests' room does not end its looks, and its directory, which the caller removes.
+fn agent(name: &str) -> (Agent, Arc<World>, PathBuf) {
+    let root = std::env::temp_dir().join(format!("bulkhead-agent-{name}-{}", std::process::id()));
+    let (state, runtime) = (root.join("state"), root.join("run"));
+    std::fs::create_dir_all(&runtime).unwrap();
+    let world = Arc::new(World::default());
+    world.frozen.lock().unwrap().insert(Name::Guests);
+    let agent = Agent {
+        reconciler: Reconciler::new(rooms(&world)),
+        dirty: Arc::default(),
+        watchdog: Watchdog::of_the_environment(),
+        generations: Generations::new(Directories { state, runtime }),
+        manifest: root.join("host.toml"),
+        generation: None,
+        trouble: None,
+        publisher: Publisher::new().0,
+        work: None,
+        waiting: VecDeque::new(),
+    };
+    (agent, world, root)
+}
+
+fn apply() -> (Request, Answer) {
+    let (done, answer) = oneshot::channel();
+    (Request::Apply { force: false, progress: mpsc::unbounded_channel().0, done }, answer)
+}
+
+/// An apply of a manifest with this trunk, whatever the files say.
+fn apply_trunk(agent: &mut Agent, trunk: &str) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let job = Job::new(mpsc::unbounded_channel().0, reply);
+    let desired = Desired { trunks: vec![trunk.parse().unwrap()], ..Desired::default() };
+    let news = agent.follow(Right { text: format!("[trunk.{trunk}]\n"), desired }).unwrap();
+    let earlier = match agent.work.take() {
+        Some(Work::Apply(apply)) => Some(apply),
+        Some(work) => panic!("{work:?}"),
+        None => None,
+    };
+    agent.work = Some(agent.apply_followed(job, false, &news, earlier));
+    answer
+}
+
+/// Lets the loop turn until a look at this room has ended.
+async fn turn_until(agent: &mut Agent, name: Name) {
+    let mut ended = None;
+    while ended != Some(name) {
+        let now = Instant::now();
+        agent.reconciler.begin(now, &[]);
+        let rested = agent.reconciler.next_begin(now).unwrap_or(now + SOON);
+        tokio::select! {
+            Some(looked) = agent.reconciler.next() => {
+                agent.looked(&looked);
+                ended = Some(looked.name);
+            }
+            () = sleep_until(rested) => {}
+        }
+        agent.advance();
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_more_applies_and_keeps_nobody_else_waiting() {
+    let (agent, _world, root) = agent("full");
+    let (queues, requests) = socket::queues();
+    let asks = async {
+        let (done, _teardown) = oneshot::channel();
+        queues.administer(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done }).unwrap();
+        let mut answers = Vec::new();
+        for _ in 0..=WAITING {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let (request, answer) = apply();
+            queues.administer(request).unwrap();
+            answers.push(answer);
+        }
+        let refused = timeout(SOON, answers.pop().unwrap()).await.expect("an answer").unwrap();
+        assert!(matches!(refused, Err(Refusal::Busy(_))), "{refused:?}");
+        let (reply, counters) = oneshot::channel();
+        assert!(queues.counters(reply));
+        let counted = timeout(SOON, counters).await.expect("the loop takes other requests in");
+        assert!(counted.is_err(), "nothing is followed, so that there is nothing to count");
+        assert!(answers.iter_mut().all(|answer| answer.try_recv() == Err(oneshot::error::TryRecvError::Empty)));
+    };
+    tokio::select! {
+        () = agent.run(requests) => panic!("the loop ends"),
+        () = asks => {}
+    }
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn an_apply_takes_the_files_up_while_another_one_is_under_way_and_both_are_answered_by_the_newest() {
+    let (mut agent, world, root) = agent("newest");
+    let mut first = apply_trunk(&mut agent, "eth1");
+    turn_until(&mut agent, Name::Limits).await;
+    agent.reconciler.begin(Instant::now(), &[]);
+    let mut second = apply_trunk(&mut agent, "eth2");
+    assert_eq!(agent.reconciler.manifest().map(|manifest| manifest.trunks[0].as_str()), Some("eth2"));
+    agent.advance();
+    assert!(first.try_recv().is_err() && second.try_recv().is_err());
+    let_go(&world);
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    let generation = agent.generation.as_ref().map(|generation| generation.number);
+    for answer in [first, second] {
+        let summary = answer.await.unwrap().unwrap();
+        assert_eq!((summary.generation, summary.verified), (generation, true));
+    }
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn an_apply_of_files_that_are_wrong_is_refused_at_once_and_the_one_under_way_goes_on() {
+    let (mut agent, _world, root) = agent("wrong");
+    let mut first = apply_trunk(&mut agent, "eth1");
+    std::fs::write(&agent.manifest, "[trunk").unwrap();
+    let (request, mut second) = apply();
+    agent.serve(request);
+    agent.advance();
+    assert!(matches!(second.try_recv(), Ok(Err(Refusal::ManifestInvalid(_)))));
+    assert_eq!(first.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+    assert!(matches!(agent.work, Some(Work::Apply(_))));
+    std::fs::remove_dir_all(root).unwrap();
+}

@@ -1,0 +1,33 @@
+//! Guests that left the manifest.
+
+use std::time::Duration;
+
+use super::*;
+use crate::guest::model::{Recent, SHUTDOWN_PATIENCE};
+
+#[test]
+fn a_guest_that_left_the_manifest_is_asked_then_kept_then_destroyed_if_forced() {
+    let (mut world, name) = (settled(), "example".parse::<GuestName>().unwrap());
+    let gone = Desired { guests: Vec::new(), ..samples::desired() };
+    assert_eq!(words(&plan(&gone, &world, &Given::default())), ["shutdown example"]);
+    world.recent.insert(name.clone(), Recent { shut_down: Some(Duration::from_secs(9)), ..Recent::default() });
+    assert!(plan(&gone, &world, &Given::default()).is_empty());
+    world.recent.insert(name, Recent { shut_down: Some(SHUTDOWN_PATIENCE), ..Recent::default() });
+    let kept = plan(&gone, &world, &Given::default());
+    assert!(kept.is_empty());
+    assert!(texts(&kept).contains("Held: left the manifest, but did not shut down in 60 s and was kept"));
+    let forced = Given { force: true, ..Given::default() };
+    assert_eq!(words(&plan(&gone, &world, &forced)), ["destroy example", "undefine example"]);
+}
+
+#[test]
+fn a_guest_with_snapshots_that_left_the_manifest_stays_defined() {
+    let mut world = settled();
+    let domain = world.domains.get_mut("example").unwrap();
+    (domain.state, domain.running) = (State::ShutOff, None);
+    domain.irreplaceable = vec!["2 snapshots".to_owned(), "saved memory".to_owned()];
+    let gone = Desired { guests: Vec::new(), ..samples::desired() };
+    let plan = plan(&gone, &world, &Given { force: true, ..Given::default() });
+    assert!(plan.is_empty());
+    assert!(texts(&plan).contains("libvirt could not give back 2 snapshots, saved memory"), "{}", texts(&plan));
+}

@@ -108,7 +108,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
         None => socket::bind(std::path::Path::new(bulkhead_api::PATH)).map_err(io("open the socket"))?,
     };
     let groups = Groups::resolve().map_err(io("look the groups up"))?;
-    let libvirt = Arc::new(Libvirt::open(guest::SYSTEM)?);
+    let libvirt = Arc::new(Libvirt::open(guest::SYSTEM, guest::model::Timing::default())?);
     let reconciler = Reconciler::new(rooms::open(&libvirt)?);
     let (publisher, status) = Publisher::new();
     let (queues, requests) = socket::queues();

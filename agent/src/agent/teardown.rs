@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Agent;
 use super::requests::{Job, Work};
-use crate::guest::model::{DomainFound, SHUTDOWN_PATIENCE};
+use crate::guest::model::{DomainFound, Timing};
 use crate::rooms::{AnyRoom, Name, populated};
 use crate::socket::Refusal;
 use crate::watch::{Reason, Wake};
@@ -51,7 +51,7 @@ impl Teardown {
 
 impl Agent {
     pub(super) fn start_teardown(&mut self, job: Job, force: bool) -> Work {
-        let end = job.began.at + SHUTDOWN_PATIENCE + GRACE;
+        let end = job.began.at + Timing::default().shutdown_timeout + GRACE;
         let last = self.reconciler.rooms().next_back().map_or(Name::Guests, AnyRoom::name);
         let teardown = Teardown { room: (last, job.began.at), look: None, end };
         self.reconciler.force(force);

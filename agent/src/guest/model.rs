@@ -12,10 +12,21 @@ pub use super::definition::{Definition, DiskDefinition, NicDefinition};
 /// XML namespace of the ownership mark: a metadata element `owned` in it, whose attribute `name` is the object's own
 /// name. A copy of our domain under another name (`virt-clone` copies metadata) is thereby not ours.
 pub const NAMESPACE: &str = "https://bulkhead.example/xmlns/1";
-/// How long a guest that left the manifest may take to shut down before it is reported as kept.
-pub const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
-/// The least time between two starts of one guest, so that one that dies at once does not keep the host busy.
-pub const START_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How much time guests have. The daemon gives what is the default; tests of a whole life give less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Timing {
+    /// How long a guest that left the manifest may take to shut down before it is reported as kept.
+    pub shutdown_timeout: Duration,
+    /// The least time between two starts of one guest, so that one that dies at once does not keep the host busy.
+    pub start_interval: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { shutdown_timeout: Duration::from_secs(60), start_interval: Duration::from_secs(30) }
+    }
+}
 
 /// Everything the manifest wants of libvirt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -152,6 +163,8 @@ pub struct Observed {
     pub unread: Unread,
     /// What was asked of guests a short while ago.
     pub recent: BTreeMap<GuestName, Recent>,
+    /// How much time they have for it.
+    pub timing: Timing,
 }
 
 impl Observed {
@@ -422,7 +435,7 @@ pub enum State {
 /// asks once more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Recent {
-    /// How long ago its start was asked, where that is less than [`START_INTERVAL`].
+    /// How long ago its start was asked, where that is less than [`Timing::start_interval`].
     pub started: Option<Duration>,
     /// Why that start failed.
     pub failure: Option<String>,

@@ -38,7 +38,7 @@ impl Libvirt {
         match self.call(DEADLINE, move |connect| read(connect, &wanted)).await {
             Ok(observed) => {
                 let recent = self.shared.patience.recent(desired, &observed.domains, Instant::now());
-                Ok(Observed { recent, ..observed })
+                Ok(Observed { recent, timing: self.shared.patience.timing, ..observed })
             }
             Err(Error::Down(why)) => Ok(Observed::down(why)),
             Err(error @ Error::Late(_)) => Ok(Observed::down(error.to_string())),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bulkhead_types::GuestName;
 use tokio::time::Instant;
 
-use super::model::{Desired, DomainFound, Recent, SHUTDOWN_PATIENCE, START_INTERVAL, State};
+use super::model::{Desired, DomainFound, Recent, State, Timing};
 
 #[derive(Debug, Default)]
 struct Asked {
@@ -20,12 +20,19 @@ struct Asked {
 }
 
 /// When which guest was asked what, and when somebody last looked at that.
-#[derive(Debug, Default)]
-pub(super) struct Patience(Mutex<(BTreeMap<GuestName, Asked>, Option<Instant>)>);
+#[derive(Debug)]
+pub(super) struct Patience {
+    pub(super) timing: Timing,
+    asked: Mutex<(BTreeMap<GuestName, Asked>, Option<Instant>)>,
+}
 
 impl Patience {
+    pub(super) fn new(timing: Timing) -> Self {
+        Self { timing, asked: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, (BTreeMap<GuestName, Asked>, Option<Instant>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A start was tried, and failed for that reason or not.
@@ -58,7 +65,7 @@ impl Patience {
         asked.retain(|guest, asked| {
             let declared = desired.guests.iter().any(|declared| declared.name == *guest);
             let up = domains.get(guest.as_str()).is_some_and(|found| found.state != State::ShutOff);
-            asked.started = asked.started.filter(|at| now.duration_since(*at) < START_INTERVAL);
+            asked.started = asked.started.filter(|at| now.duration_since(*at) < self.timing.start_interval);
             asked.shut_down = asked.shut_down.filter(|_| up && !declared);
             asked.started.is_some() || asked.shut_down.is_some()
         });
@@ -78,7 +85,8 @@ impl Patience {
             at.map(|at| at + patience).filter(|end| all.1.is_none_or(|looked| *end > looked))
         };
         let ends = all.0.values().flat_map(|asked| {
-            [end(asked.started, START_INTERVAL), end(asked.shut_down, SHUTDOWN_PATIENCE)].into_iter().flatten()
+            let Timing { shutdown_timeout, start_interval } = self.timing;
+            [end(asked.started, start_interval), end(asked.shut_down, shutdown_timeout)].into_iter().flatten()
         });
         ends.min()
     }
@@ -90,13 +98,17 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn patience() -> Patience {
+        Patience::new(Timing::default())
+    }
+
     fn recent(patience: &Patience, now: Instant) -> BTreeMap<GuestName, Recent> {
         patience.recent(&Desired::default(), &BTreeMap::new(), now)
     }
 
     #[test]
     fn a_start_counts_for_thirty_seconds() {
-        let (patience, guest, begin) = (Patience::default(), "web".parse::<GuestName>().unwrap(), Instant::now());
+        let (patience, guest, begin) = (patience(), "web".parse::<GuestName>().unwrap(), Instant::now());
         patience.started(&guest, Some("no memory".to_owned()), begin);
         assert_eq!(recent(&patience, begin + 10 * SECOND)[&guest].started, Some(10 * SECOND));
         assert_eq!(patience.next_end(), Some(begin + 30 * SECOND));
@@ -106,7 +118,7 @@ mod tests {
 
     #[test]
     fn an_end_that_passed_while_nobody_looked_still_wakes() {
-        let (patience, guest, begin) = (Patience::default(), "web".parse::<GuestName>().unwrap(), Instant::now());
+        let (patience, guest, begin) = (patience(), "web".parse::<GuestName>().unwrap(), Instant::now());
         patience.started(&guest, None, begin);
         recent(&patience, begin + 29 * SECOND);
         assert_eq!(patience.next_end(), Some(begin + 30 * SECOND));
@@ -114,9 +126,9 @@ mod tests {
 
     #[test]
     fn a_shutdown_is_forgotten_once_the_guest_is_down_or_gone() {
-        let (patience, guest, begin) = (Patience::default(), "web".parse::<GuestName>().unwrap(), Instant::now());
+        let (patience, guest, begin) = (patience(), "web".parse::<GuestName>().unwrap(), Instant::now());
         patience.shut_down(&guest, begin);
-        assert_eq!(patience.next_end(), Some(begin + SHUTDOWN_PATIENCE));
+        assert_eq!(patience.next_end(), Some(begin + 60 * SECOND));
         assert_eq!(recent(&patience, begin + SECOND), BTreeMap::new());
         assert_eq!(patience.next_end(), None);
     }

@@ -9,7 +9,7 @@ use virt::domain::Domain;
 use virt::storage_pool::StoragePool;
 
 use super::error::Refused as _;
-use super::model::{Desired, Guest, Observed, State};
+use super::model::{Desired, Guest, Observed, State, Timing};
 use super::{Error, Given, Libvirt, Plan, plan, samples};
 
 /// Without networks: the test driver keeps only one definition of each, and refuses the question for the inactive one.
@@ -21,7 +21,7 @@ fn desired() -> Desired {
 async fn libvirt(name: &str) -> Libvirt {
     let file = std::env::temp_dir().join(format!("bulkhead-{}-{name}.xml", std::process::id()));
     std::fs::write(&file, "<node><cpu><nodes>1</nodes></cpu></node>").unwrap();
-    let libvirt = Libvirt::open(&format!("test://{}", file.display())).unwrap();
+    let libvirt = Libvirt::open(&format!("test://{}", file.display()), Timing::default()).unwrap();
     let mut watch = libvirt.watch().unwrap();
     while libvirt.down().is_some() {
         tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
@@ -179,7 +179,7 @@ async fn a_change_made_by_somebody_else_wakes() {
 
 #[tokio::test]
 async fn a_libvirt_that_is_absent_is_an_observation_at_once() {
-    let libvirt = Libvirt::open("qemu+unix:///system?socket=/nonexistent/libvirt-sock").unwrap();
+    let libvirt = Libvirt::open("qemu+unix:///system?socket=/nonexistent/libvirt-sock", Timing::default()).unwrap();
     let mut watch = libvirt.watch().unwrap();
     tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
     let observed = libvirt.observe(&desired()).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_libvirt_that_is_absent_is_an_observation_at_once() {
 
 #[tokio::test]
 async fn a_patience_that_ended_while_libvirt_is_absent_wakes_once_and_not_for_ever() {
-    let libvirt = Libvirt::open("qemu+unix:///system?socket=/nonexistent/libvirt-sock").unwrap();
+    let libvirt = Libvirt::open("qemu+unix:///system?socket=/nonexistent/libvirt-sock", Timing::default()).unwrap();
     let mut watch = libvirt.watch().unwrap();
     let long_ago = tokio::time::Instant::now() - Duration::from_secs(31);
     libvirt.shared.patience.started(&"web".parse().unwrap(), None, long_ago);

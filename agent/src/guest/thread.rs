@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use virt::connect::Connect;
 
 use super::error::{Error, Refused as _};
+use super::model::Timing;
 use super::patience::Patience;
 use super::sys::{self, Subscription};
 use super::watch::Watch;
@@ -112,10 +113,11 @@ impl sys::Listener for Shared {
 
 impl Libvirt {
     /// Starts the threads, and with them the first attempt to connect to `uri` ([`SYSTEM`], or libvirt's test driver).
+    /// `timing` is how much time its guests have.
     ///
     /// # Errors
     /// No thread could be started, or libvirt's event loop could not be registered. That libvirt is absent is no error.
-    pub fn open(uri: &str) -> Result<Self, Error> {
+    pub fn open(uri: &str, timing: Timing) -> Result<Self, Error> {
         event_loop()?;
         let (messages, inbox) = channel();
         let shared = Arc::new(Shared {
@@ -124,7 +126,7 @@ impl Libvirt {
             down: Mutex::new(Some("the connection is being opened".to_owned())),
             calls: Mutex::default(),
             mounts_matter: AtomicBool::new(false),
-            patience: Patience::default(),
+            patience: Patience::new(timing),
         });
         let worker = Worker { uri: uri.to_owned(), shared: Arc::clone(&shared), link: None, wait: BACKOFF.0 };
         let thread = std::thread::Builder::new().name("libvirt".to_owned());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::text;
 use crate::guest::model::{
     Definition, Desired, DomainFound, Guest, Host, Network, NetworkDefinition, NetworkFound, Observed, PoolFound,
-    State, Unread, VolumeFound,
+    State, Timing, Unread, VolumeFound,
 };
 use crate::manifest;
 
@@ -42,6 +42,7 @@ pub(super) fn applied(base: &Desired, planned: &manifest::Desired) -> Observed {
         domains: base.guests.iter().map(domain).collect(),
         unread: Unread::default(),
         recent: BTreeMap::new(),
+        timing: Timing::default(),
         host,
     }
 }

@@ -1,6 +1,8 @@
 //! A guest from nothing to nothing.
 
-use bulkhead::guest::model::{Format, SHUTDOWN_PATIENCE, State};
+use std::time::Duration;
+
+use bulkhead::guest::model::{Format, State, Timing};
 use bulkhead_sandbox::Systemd;
 use bulkhead_sandbox::model::Limits;
 use bulkhead_types::GuestName;
@@ -68,13 +70,14 @@ async fn a_guest_with_more_of_everything_is_read_back_as_it_was_written() {
 
 #[tokio::test]
 async fn a_guest_that_leaves_is_asked_kept_and_only_by_force_destroyed_and_its_volume_stays() {
-    let mut world = World::open().await;
+    let timeout = Duration::from_secs(15);
+    let mut world = World::open_with(Timing { shutdown_timeout: timeout, ..Timing::default() }).await;
     let desired = desired(guest("t-leave"));
     world.settle(&desired).await;
     let gone = without_guests(&desired);
     let (steps, rest) = world.settle(&gone).await;
     assert_eq!(steps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shutdown t-leave"]);
-    assert!(told(&rest)[0].contains("has 60 s to shut down"), "{rest:?}");
+    assert!(told(&rest)[0].contains("has 15 s to shut down"), "{rest:?}");
     world.quiet(&gone).await;
     // iPXE does not hear its power button: the end of patience is a wake of its own. Others may come before.
     let end = async {
@@ -82,12 +85,12 @@ async fn a_guest_that_leaves_is_asked_kept_and_only_by_force_destroyed_and_its_v
             world.watch.wake().await.unwrap();
             let (steps, rest) = world.settle(&gone).await;
             assert_eq!(steps, []);
-            if told(&rest)[0].contains("did not shut down in 60 s and was kept") {
+            if told(&rest)[0].contains("did not shut down in 15 s and was kept") {
                 return;
             }
         }
     };
-    tokio::time::timeout(SHUTDOWN_PATIENCE + PATIENCE, end).await.expect("the end of patience wakes");
+    tokio::time::timeout(timeout + PATIENCE, end).await.expect("the end of patience wakes");
     assert!(runs(&world.observe(&gone).await, "t-leave"));
     world.given.force = true;
     let (steps, _) = world.settle(&gone).await;

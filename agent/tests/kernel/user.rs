@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use bulkhead::guest::model::Timing;
 use bulkhead::guest::{Given, Libvirt, SYSTEM, plan};
 use bulkhead_types::Outcome;
 
@@ -14,7 +15,7 @@ const INSIDE: &str = "BULKHEAD_TEST_AS_DAEMON";
 async fn the_daemons_user_may_do_what_a_plan_does() {
     let desired = desired(guest("t-user"));
     if std::env::var_os(INSIDE).is_some() {
-        let libvirt = Libvirt::open(SYSTEM).unwrap();
+        let libvirt = Libvirt::open(SYSTEM, Timing::default()).unwrap();
         let mut watch = libvirt.watch().unwrap();
         while libvirt.down().is_some() {
             tokio::time::timeout(PATIENCE, watch.wake()).await.expect("libvirtd answers").unwrap();

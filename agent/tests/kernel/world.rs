@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use bulkhead::guest::model::{Desired, Disk, Format, Guest, Network, Nic, Observed, Pool, State};
+use bulkhead::guest::model::{Desired, Disk, Format, Guest, Network, Nic, Observed, Pool, State, Timing};
 use bulkhead::guest::{Given, Libvirt, Plan, SYSTEM, Step, Watch, plan};
 use bulkhead_sandbox::model::{Control, Desired as Slices, Limits};
 use bulkhead_sandbox::{Systemd, unit};
@@ -135,6 +135,7 @@ pub(crate) struct World {
     pub(crate) libvirt: Libvirt,
     pub(crate) watch: Watch,
     pub(crate) given: Given,
+    timing: Timing,
     systemd: Systemd,
     stopped: Vec<&'static str>,
     _turn: MutexGuard<'static, ()>,
@@ -142,6 +143,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn open() -> Self {
+        Self::open_with(Timing::default()).await
+    }
+
+    /// The same, where guests have less time than the daemon gives them.
+    pub(crate) async fn open_with(timing: Timing) -> Self {
         let turn = turn().await;
         let runs = |unit: &&str| {
             let state = run(&format!("systemctl show --value --property=ActiveState {unit}"));
@@ -153,8 +159,9 @@ impl World {
         }
         run("systemctl start libvirtd.service");
         empty();
-        let (libvirt, watch) = connect().await;
-        let mut world = Self { libvirt, watch, given: Given::default(), systemd: Systemd::new(), stopped, _turn: turn };
+        let (libvirt, watch) = connect(timing).await;
+        let (given, systemd) = (Given::default(), Systemd::new());
+        let mut world = Self { libvirt, watch, given, timing, systemd, stopped, _turn: turn };
         // The first question makes a fresh libvirtd run every QEMU it has, once.
         world.until(&Desired::default(), "the first answer", |observed| observed.down.is_none()).await;
         world
@@ -162,7 +169,7 @@ impl World {
 
     /// What a restart of the daemon leaves: a new connection, and nothing remembered.
     pub(crate) async fn restart(&mut self) {
-        (self.libvirt, self.watch) = connect().await;
+        (self.libvirt, self.watch) = connect(self.timing).await;
     }
 
     /// What libvirt has; it may be slow, and is asked again.
@@ -219,11 +226,11 @@ impl World {
     }
 
     /// Waits until an event brings what is waited for, or fails: the timer is off.
-    pub(crate) async fn until(&mut self, desired: &Desired, what: &str, holds: impl Fn(&Observed) -> bool) -> Observed {
+    pub(crate) async fn until(&mut self, desired: &Desired, what: &str, is_so: impl Fn(&Observed) -> bool) -> Observed {
         let wait = async {
             loop {
                 let observed = self.libvirt.observe(desired).await.unwrap();
-                if holds(&observed) {
+                if is_so(&observed) {
                     return observed;
                 }
                 self.watch.wake().await.unwrap();
@@ -249,8 +256,8 @@ impl Drop for World {
     }
 }
 
-async fn connect() -> (Libvirt, Watch) {
-    let libvirt = Libvirt::open(SYSTEM).unwrap();
+async fn connect(timing: Timing) -> (Libvirt, Watch) {
+    let libvirt = Libvirt::open(SYSTEM, timing).unwrap();
     let mut watch = libvirt.watch().unwrap();
     let up = async {
         while libvirt.down().is_some() {

@@ -1,11 +1,13 @@
 //! Guests of the manifest: their definitions and their starts.
 
+use std::time::Duration;
+
 use bulkhead_types::{Cause, Object};
 
 use super::disks::{self, Image};
 use super::pools::Pools;
 use super::{Given, Plan};
-use crate::guest::model::{Definition, Desired, DomainFound, Guest, Observed, Occupied, Recent, START_INTERVAL, State};
+use crate::guest::model::{Definition, Desired, DomainFound, Guest, Observed, Occupied, Recent, State};
 use crate::guest::step::Step;
 
 /// Plans the volumes of the manifest's guests.
@@ -189,14 +191,14 @@ fn run(observed: &Observed, guest: &Guest, held: Option<String>, plan: &mut Plan
         (Some(State::Running), None) => {}
         (Some(State::ShutOff) | None, None) if !guest.start => {}
         (Some(State::ShutOff) | None, None) => match waits {
-            Some(recent) => plan.notice(object, Cause::Pending, again(recent)),
+            Some(recent) => plan.notice(object, Cause::Pending, again(recent, observed.timing.start_interval)),
             None => plan.steps.push(Step::Start { guest: guest.name.clone() }),
         },
     }
 }
 
-fn again(recent: &Recent) -> String {
-    let interval = START_INTERVAL.as_secs();
+fn again(recent: &Recent, interval: Duration) -> String {
+    let interval = interval.as_secs();
     match &recent.failure {
         Some(why) => format!("could not be started ({why}); is tried again {interval} s after that"),
         None => format!("stopped again; is started {interval} s after its last start"),

@@ -3,7 +3,7 @@
 use bulkhead_types::{Cause, GuestName, Object};
 
 use super::{Given, Plan};
-use crate::guest::model::{Desired, DomainFound, Observed, SHUTDOWN_PATIENCE, State};
+use crate::guest::model::{Desired, DomainFound, Observed, State};
 use crate::guest::step::Step;
 
 /// Plans the leave of guests that are ours and no longer in the manifest: asked, kept and reported, destroyed if forced,
@@ -31,7 +31,7 @@ pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, plan: 
 fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: &Given, plan: &mut Plan) {
     let object = Object::Guest(guest.clone());
     let asked = observed.recent.get(&guest).and_then(|recent| recent.shut_down);
-    let patience = SHUTDOWN_PATIENCE.as_secs();
+    let timeout = observed.timing.shutdown_timeout;
     let kept = "`apply --force` destroys it";
     if let Some(occupied) = found.occupied.as_ref().filter(|_| found.state != State::ShutOff) {
         let text = format!("left the manifest and is left alone: {}", occupied.words(&guest));
@@ -48,8 +48,12 @@ fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: 
         }
         (State::ShutOff, _) => plan.steps.push(Step::UndefineDomain { guest }),
         (State::Running, None) => plan.steps.push(Step::Shutdown { guest }),
-        (State::Running, Some(asked)) if asked < SHUTDOWN_PATIENCE => {
-            plan.notice(object, Cause::Pending, format!("left the manifest and has {patience} s to shut down"));
+        (State::Running, Some(asked)) if asked < timeout => {
+            plan.notice(
+                object,
+                Cause::Pending,
+                format!("left the manifest and has {} s to shut down", timeout.as_secs()),
+            );
         }
         _ if given.force => {
             plan.steps.push(Step::Destroy { guest: guest.clone() });
@@ -58,7 +62,8 @@ fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: 
             }
         }
         (State::Running, Some(_)) => {
-            let text = format!("left the manifest, but did not shut down in {patience} s and was kept; {kept}");
+            let text =
+                format!("left the manifest, but did not shut down in {} s and was kept; {kept}", timeout.as_secs());
             plan.notice(object, Cause::Held, text);
         }
         (State::Paused(what) | State::Other(what), _) => {

@@ -26,7 +26,7 @@ pub type Plan = bulkhead_types::Plan<Step>;
 pub struct Given {
     /// Guests that lack something of an earlier room: they are prepared, and not started.
     pub holds: BTreeMap<GuestName, Hold>,
-    /// Whether a guest that left the manifest and does not shut down in [`super::model::SHUTDOWN_PATIENCE`] is destroyed.
+    /// Whether a guest that left the manifest and does not shut down in [`super::model::Timing::shutdown_timeout`] is destroyed.
     pub force: bool,
 }
 

@@ -8,8 +8,8 @@ use super::libvirt::domain;
 use super::*;
 use crate::guest::Lack;
 use crate::guest::model::{
-    Away, Definition, Disk, DomainFound, NetworkDefinition, NetworkFound, Occupied, PoolFound, Recent,
-    SHUTDOWN_PATIENCE, VolumeFound,
+    Away, Definition, Disk, DomainFound, NetworkDefinition, NetworkFound, Occupied, PoolFound, Recent, Timing,
+    VolumeFound,
 };
 
 fn any_definition(desired: Desired, name: String) -> impl Strategy<Value = Definition> {
@@ -86,7 +86,7 @@ fn any_pools() -> impl Strategy<Value = Vec<PoolFound>> {
 }
 
 fn any_recent() -> impl Strategy<Value = BTreeMap<GuestName, Recent>> {
-    let age = || prop::option::of((0..2 * SHUTDOWN_PATIENCE.as_secs()).prop_map(Duration::from_secs));
+    let age = || prop::option::of((0..2 * Timing::default().shutdown_timeout.as_secs()).prop_map(Duration::from_secs));
     let recent = (age(), age()).prop_map(|(started, shut_down)| Recent { started, failure: None, shut_down });
     prop::collection::btree_map(
         prop::sample::select(vec!["a", "c"]).prop_map(|name| name.parse().unwrap()),

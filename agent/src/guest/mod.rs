@@ -22,7 +22,7 @@ mod xml;
 
 pub use error::Error;
 pub use hold::{Hold, Lack};
-pub use plan::{Given, Plan, plan};
+pub use plan::{Admission, Plan, plan};
 pub use step::Step;
 pub use thread::{Libvirt, SYSTEM};
 pub use watch::Watch;

@@ -10,7 +10,7 @@ use virt::storage_pool::StoragePool;
 
 use super::error::Refused as _;
 use super::model::{Desired, Guest, Observed, State, Timing};
-use super::{Error, Given, Libvirt, Plan, plan, samples};
+use super::{Admission, Error, Libvirt, Plan, plan, samples};
 
 /// Without networks: the test driver keeps only one definition of each, and refuses the question for the inactive one.
 fn desired() -> Desired {
@@ -32,7 +32,7 @@ async fn libvirt(name: &str) -> Libvirt {
 
 async fn apply(libvirt: &Libvirt, desired: &Desired) -> (Observed, Plan) {
     let observed = libvirt.observe(desired).await.unwrap();
-    let plan = plan(desired, &observed, &Given::default());
+    let plan = plan(desired, &observed, &Admission::default());
     let report = libvirt.apply(&plan, &|| None, &mut |_, _| {}).await;
     assert!(report.steps.iter().all(|(_, outcome)| *outcome == Outcome::Done), "{report:?}");
     (libvirt.observe(desired).await.unwrap(), plan)
@@ -40,7 +40,7 @@ async fn apply(libvirt: &Libvirt, desired: &Desired) -> (Observed, Plan) {
 
 async fn again(libvirt: &Libvirt, desired: &Desired) -> Vec<String> {
     let observed = libvirt.observe(desired).await.unwrap();
-    plan(desired, &observed, &Given::default()).steps.iter().map(ToString::to_string).collect()
+    plan(desired, &observed, &Admission::default()).steps.iter().map(ToString::to_string).collect()
 }
 
 async fn define(libvirt: &Libvirt, xml: String) {
@@ -128,7 +128,7 @@ async fn a_step_that_is_refused_skips_the_later_ones_of_its_object_only() {
     let (libvirt, mut desired) = (libvirt("refused").await, desired());
     desired.guests.push(Guest { disks: Vec::new(), nics: Vec::new(), ..samples::guest("bare") });
     let observed = libvirt.observe(&desired).await.unwrap();
-    let mut plan = plan(&desired, &observed, &Given::default());
+    let mut plan = plan(&desired, &observed, &Admission::default());
     for step in &mut plan.steps {
         if let super::Step::DefinePool { xml, .. } = step {
             "<pool>".clone_into(xml);
@@ -155,7 +155,7 @@ async fn a_step_that_is_refused_skips_the_later_ones_of_its_object_only() {
 async fn no_step_begins_once_a_plan_is_not_wanted_any_more() {
     let (libvirt, desired) = (libvirt("cancelled").await, desired());
     let observed = libvirt.observe(&desired).await.unwrap();
-    let plan = plan(&desired, &observed, &Given::default());
+    let plan = plan(&desired, &observed, &Admission::default());
     let start = plan.steps.iter().position(|step| matches!(step, super::Step::Start { .. })).unwrap();
     let asked = AtomicUsize::new(0);
     let cancelled = || (asked.fetch_add(1, Ordering::Relaxed) >= start).then_some("the manifest has changed");

@@ -9,7 +9,7 @@ use bulkhead_policy::model as policy;
 use bulkhead_types::{Cause, GuestName, IfName, Object, Outcome, Plan, Report, chain};
 
 use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted, limits, links};
-use crate::guest::{self, Given, Hold, Lack, Libvirt, model};
+use crate::guest::{self, Admission, Hold, Lack, Libvirt, model};
 use crate::manifest::Desired;
 use crate::watch::Reason;
 
@@ -21,7 +21,7 @@ pub(crate) struct Guests(Arc<Libvirt>);
 #[derive(Debug, PartialEq)]
 pub(crate) struct Target {
     libvirt: model::Desired,
-    given: Given,
+    admission: Admission,
 }
 
 impl Room for Guests {
@@ -39,8 +39,8 @@ impl Room for Guests {
     }
 
     fn desired(wanted: Wanted<'_>, states: &States) -> Self::Desired {
-        let given = Given { holds: holds(wanted.manifest, states), force: wanted.force };
-        Target { libvirt: wanted.manifest.guest.clone(), given }
+        let admission = Admission { holds: holds(wanted.manifest, states), force: wanted.force };
+        Target { libvirt: wanted.manifest.guest.clone(), admission }
     }
 
     fn state(states: &States) -> &StateOf<Self> {
@@ -63,7 +63,7 @@ impl Room for Guests {
     }
 
     fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step> {
-        guest::plan(&desired.libvirt, observed, &desired.given)
+        guest::plan(&desired.libvirt, observed, &desired.admission)
     }
 
     async fn apply(

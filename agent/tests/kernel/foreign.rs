@@ -58,7 +58,7 @@ async fn foreign_objects_are_equal_before_and_after_apply_drift_and_teardown() {
     virsh("net-destroy t-lan");
     world.restart().await;
     world.settle(&desired).await;
-    world.given.force = true;
+    world.admission.force = true;
     world.settle(&Desired::default()).await;
     virsh("destroy t-ours");
     world.settle(&Desired::default()).await;

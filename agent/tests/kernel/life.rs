@@ -92,11 +92,11 @@ async fn a_guest_that_leaves_is_asked_kept_and_only_by_force_destroyed_and_its_v
     };
     tokio::time::timeout(timeout + PATIENCE, end).await.expect("the end of patience wakes");
     assert!(runs(&world.observe(&gone).await, "t-leave"));
-    world.given.force = true;
+    world.admission.force = true;
     let (steps, _) = world.settle(&gone).await;
     assert_eq!(steps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["destroy t-leave", "undefine t-leave"]);
     assert!(std::path::Path::new(IMAGES).join("t-leave-vda.raw").exists());
-    world.given.force = false;
+    world.admission.force = false;
     let (steps, _) = world.settle(&desired).await;
     let steps: Vec<_> = steps.iter().map(ToString::to_string).collect();
     assert_eq!(steps, ["define t-leave", "start t-leave"], "its volume is used again");

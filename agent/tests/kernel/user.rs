@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use bulkhead::guest::model::Timing;
-use bulkhead::guest::{Given, Libvirt, SYSTEM, plan};
+use bulkhead::guest::{Admission, Libvirt, SYSTEM, plan};
 use bulkhead_types::Outcome;
 
 use crate::world::*;
@@ -21,7 +21,7 @@ async fn the_daemons_user_may_do_what_a_plan_does() {
             tokio::time::timeout(PATIENCE, watch.wake()).await.expect("libvirtd answers").unwrap();
         }
         let observed = libvirt.observe(&desired).await.unwrap();
-        let mut plan = plan(&desired, &observed, &Given::default());
+        let mut plan = plan(&desired, &observed, &Admission::default());
         plan.steps.retain(|step| step.to_string().contains("t-"));
         let report = libvirt.apply(&plan, &|| None, &mut |_, _| {}).await;
         assert!(report.steps.iter().all(|(_, outcome)| *outcome == Outcome::Done), "{report:#?}");

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use bulkhead::guest::model::{Desired, Disk, Format, Guest, Network, Nic, Observed, Pool, State, Timing};
-use bulkhead::guest::{Given, Libvirt, Plan, SYSTEM, Step, Watch, plan};
+use bulkhead::guest::{Admission, Libvirt, Plan, SYSTEM, Step, Watch, plan};
 use bulkhead_sandbox::model::{Control, Desired as Slices, Limits};
 use bulkhead_sandbox::{Systemd, unit};
 use bulkhead_types::{Cause, GuestName, Limit, Object, Outcome};
@@ -134,7 +134,7 @@ async fn turn() -> MutexGuard<'static, ()> {
 pub(crate) struct World {
     pub(crate) libvirt: Libvirt,
     pub(crate) watch: Watch,
-    pub(crate) given: Given,
+    pub(crate) admission: Admission,
     timing: Timing,
     systemd: Systemd,
     stopped: Vec<&'static str>,
@@ -160,8 +160,8 @@ impl World {
         run("systemctl start libvirtd.service");
         empty();
         let (libvirt, watch) = connect(timing).await;
-        let (given, systemd) = (Given::default(), Systemd::new());
-        let mut world = Self { libvirt, watch, given, timing, systemd, stopped, _turn: turn };
+        let (admission, systemd) = (Admission::default(), Systemd::new());
+        let mut world = Self { libvirt, watch, admission, timing, systemd, stopped, _turn: turn };
         // The first question makes a fresh libvirtd run every QEMU it has, once.
         world.until(&Desired::default(), "the first answer", |observed| observed.down.is_none()).await;
         world
@@ -188,7 +188,7 @@ impl World {
     }
 
     pub(crate) async fn plan(&self, desired: &Desired) -> Plan {
-        let mut plan = plan(desired, &self.observe(desired).await, &self.given);
+        let mut plan = plan(desired, &self.observe(desired).await, &self.admission);
         plan.steps.retain(|step| is_tests(&bulkhead_types::Step::object(step)));
         plan.notices.retain(|notice| is_tests(&notice.object));
         plan

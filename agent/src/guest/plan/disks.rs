@@ -27,9 +27,9 @@ pub(super) fn image<'a>(desired: &Desired, guest: &Guest, disk: &Disk, found: &'
     let target = &disk.target;
     let (Some(volume), Some(here)) = (desired.image(disk), found.definition.disk(target)) else { return Image::Set };
     let volume = &volume;
-    let holds = |images: &[PathBuf]| images.first() != Some(volume) && images.contains(volume);
+    let is_overlay = |images: &[PathBuf]| images.first() != Some(volume) && images.contains(volume);
     let running = found.running_chains.get(target).filter(|images| images.first() != here.path.as_ref());
-    if let Some(top) = running.filter(|images| holds(images)).and_then(|images| images.first()) {
+    if let Some(top) = running.filter(|images| is_overlay(images)).and_then(|images| images.first()) {
         return Image::Kept(format!(
             "it runs on {}, an overlay of its disk {target}, but its definition names {}: what was written since would be \
              lost at the next start; `virsh blockcommit {} {target} --active --pivot` writes it into the volume",
@@ -47,7 +47,7 @@ pub(super) fn image<'a>(desired: &Desired, guest: &Guest, disk: &Disk, found: &'
             guest.name
         )),
         (Some(path), _) if path == volume => Image::Set,
-        (Some(path), Some(Ok(images))) if holds(images) && leaves_encryption(desired, disk, path) => {
+        (Some(path), Some(Ok(images))) if is_overlay(images) && leaves_encryption(desired, disk, path) => {
             Image::Kept(format!(
                 "its disk {target} is on {}, an overlay of {} that is outside its encrypted pool {}; while it runs, \
              `virsh blockcommit {} {target} --active --pivot` writes it into the volume",
@@ -57,7 +57,7 @@ pub(super) fn image<'a>(desired: &Desired, guest: &Guest, disk: &Disk, found: &'
                 guest.name
             ))
         }
-        (_, Some(Ok(images))) if holds(images) => Image::Overlay(here),
+        (_, Some(Ok(images))) if is_overlay(images) => Image::Overlay(here),
         // A pulled snapshot or a copy that the guest was moved to is newer than the volume, and looks just like this.
         (Some(path), Some(Ok(_))) => Image::Kept(format!(
             "its disk {target} is {}, and the manifest says {}, of which it is no overlay; which of the two has what was written \

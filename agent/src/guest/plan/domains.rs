@@ -6,7 +6,7 @@ use bulkhead_types::{Cause, Object};
 
 use super::disks::{self, Image};
 use super::pools::Pools;
-use super::{Given, Plan};
+use super::{Admission, Plan};
 use crate::guest::model::{Definition, Desired, DomainFound, Guest, Observed, Occupied, Recent, State};
 use crate::guest::step::Step;
 
@@ -20,7 +20,7 @@ pub(super) fn volumes(desired: &Desired, observed: &Observed, pools: &Pools, pla
 }
 
 /// Plans the definitions and starts of the manifest's guests.
-pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, pools: &Pools, plan: &mut Plan) {
+pub(super) fn plan(desired: &Desired, observed: &Observed, admission: &Admission, pools: &Pools, plan: &mut Plan) {
     for guest in &desired.guests {
         let object = Object::Guest(guest.name.clone());
         if is_foreign(observed, guest) {
@@ -32,7 +32,7 @@ pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, pools:
             plan.notice(object, Cause::Clash, text);
             continue;
         }
-        one(desired, observed, given, pools, guest, plan);
+        one(desired, observed, admission, pools, guest, plan);
         if !observed.host.accelerated() {
             let text = "runs under QEMU's emulation, many times slower than the CPU: libvirt offers no KVM here; enable \
                         virtualisation in the firmware and load the module kvm_intel or kvm_amd";
@@ -41,7 +41,7 @@ pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, pools:
     }
 }
 
-fn one(desired: &Desired, observed: &Observed, given: &Given, pools: &Pools, guest: &Guest, plan: &mut Plan) {
+fn one(desired: &Desired, observed: &Observed, admission: &Admission, pools: &Pools, guest: &Guest, plan: &mut Plan) {
     let object = || Object::Guest(guest.name.clone());
     let found = observed.domains.get(guest.name.as_str());
     let wanted = wanted(desired, observed, guest, plan);
@@ -69,10 +69,10 @@ fn one(desired: &Desired, observed: &Observed, given: &Given, pools: &Pools, gue
     if found.is_some_and(|found| found.autostart) {
         plan.steps.push(Step::NoAutostart { guest: guest.name.clone() });
     }
-    let held = without_pool.or_else(|| given.holds.get(&guest.name).map(ToString::to_string));
-    let held = held.or_else(|| disks::lost_volume(desired, observed, guest));
-    let held = held.or_else(|| why_unwalled(guest, &wanted, found?));
-    run(observed, guest, held, plan);
+    let obstacle = without_pool.or_else(|| admission.holds.get(&guest.name).map(ToString::to_string));
+    let obstacle = obstacle.or_else(|| disks::lost_volume(desired, observed, guest));
+    let obstacle = obstacle.or_else(|| why_unwalled(guest, &wanted, found?));
+    run(observed, guest, obstacle, plan);
 }
 
 /// The definition of a guest, in which a disk that has an overlay keeps it.
@@ -174,11 +174,11 @@ fn why_unwalled(guest: &Guest, wanted: &Definition, found: &DomainFound) -> Opti
     (!violations.is_empty()).then(|| format!("its definition leads past its walls ({}); {mend}", violations.join("; ")))
 }
 
-fn run(observed: &Observed, guest: &Guest, held: Option<String>, plan: &mut Plan) {
+fn run(observed: &Observed, guest: &Guest, obstacle: Option<String>, plan: &mut Plan) {
     let found = observed.domains.get(guest.name.as_str());
     let object = Object::Guest(guest.name.clone());
     let waits = observed.recent.get(&guest.name).filter(|recent| recent.started.is_some());
-    match (found.map(|found| &found.state), held) {
+    match (found.map(|found| &found.state), obstacle) {
         (Some(State::Paused(why)), _) => {
             let text =
                 format!("is paused ({why}) and was left so; `virsh resume {}` once its cause is gone", guest.name);

@@ -2,21 +2,21 @@
 
 use bulkhead_types::{Cause, GuestName, Object};
 
-use super::{Given, Plan};
+use super::{Admission, Plan};
 use crate::guest::model::{Desired, DomainFound, Observed, State};
 use crate::guest::step::Step;
 
 /// Plans the leave of guests that are ours and no longer in the manifest: asked, kept and reported, destroyed if forced,
 /// and forgotten once they are down. Their volumes and their firmware variables stay; one of which libvirt holds more than it
 /// could give back stays defined.
-pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, plan: &mut Plan) {
+pub(super) fn plan(desired: &Desired, observed: &Observed, admission: &Admission, plan: &mut Plan) {
     let ours = observed.domains.iter().filter(|(_, found)| found.owned);
     for (name, found) in ours {
         let declared = desired.guests.iter().any(|guest| guest.name.as_str() == name);
         // Our mark names its domain, and only names of guests are ever marked.
         let Ok(guest) = name.parse::<GuestName>() else { continue };
         if !declared {
-            leave_one(guest, found, observed, given, plan);
+            leave_one(guest, found, observed, admission, plan);
         }
     }
     for (name, why) in &observed.unread.domains {
@@ -28,7 +28,7 @@ pub(super) fn plan(desired: &Desired, observed: &Observed, given: &Given, plan: 
     }
 }
 
-fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: &Given, plan: &mut Plan) {
+fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, admission: &Admission, plan: &mut Plan) {
     let object = Object::Guest(guest.clone());
     let asked = observed.recent.get(&guest).and_then(|recent| recent.shut_down);
     let timeout = observed.timing.shutdown_timeout;
@@ -55,7 +55,7 @@ fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, given: 
                 format!("left the manifest and has {} s to shut down", timeout.as_secs()),
             );
         }
-        _ if given.force => {
+        _ if admission.force => {
             plan.steps.push(Step::Destroy { guest: guest.clone() });
             if found.persistent && found.irreplaceable.is_empty() {
                 plan.steps.push(Step::UndefineDomain { guest });

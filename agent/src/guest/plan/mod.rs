@@ -21,9 +21,9 @@ use super::step::Step;
 /// The calls of libvirt that are missing.
 pub type Plan = bulkhead_types::Plan<Step>;
 
-/// What the agent knows beyond the manifest and libvirt.
+/// Which guests may start, and whether one may be destroyed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct Admission {
     /// Guests that lack something of an earlier room: they are prepared, and not started.
     pub holds: BTreeMap<GuestName, Hold>,
     /// Whether a guest that left the manifest and does not shut down in [`super::model::Timing::shutdown_timeout`] is destroyed.
@@ -35,7 +35,7 @@ pub struct Given {
 /// The order, and why: pools hold volumes, volumes and networks are what a domain names, a domain is started only when
 /// everything it names is there. What leaves the manifest goes last, so that it never delays what comes.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &Observed, given: &Given) -> Plan {
+pub fn plan(desired: &Desired, observed: &Observed, admission: &Admission) -> Plan {
     let mut plan = Plan::default();
     if let Some(why) = &observed.down {
         let text = format!("waits for libvirt: {why}");
@@ -47,9 +47,9 @@ pub fn plan(desired: &Desired, observed: &Observed, given: &Given) -> Plan {
     let pools = pools::plan(desired, observed, &mut plan);
     domains::volumes(desired, observed, &pools, &mut plan);
     networks::plan(desired, observed, &mut plan);
-    domains::plan(desired, observed, given, &pools, &mut plan);
+    domains::plan(desired, observed, admission, &pools, &mut plan);
     networks::leave(desired, observed, &mut plan);
-    leave::plan(desired, observed, given, &mut plan);
+    leave::plan(desired, observed, admission, &mut plan);
     plan
 }
 

@@ -9,7 +9,7 @@ fn a_lost_volume_is_not_replaced_by_an_empty_one() {
     world.volumes.get_mut("default").unwrap().clear();
     let domain = world.domains.get_mut("example").unwrap();
     (domain.state, domain.running) = (State::ShutOff, None);
-    let plan = plan(&samples::desired(), &world, &Given::default());
+    let plan = plan(&samples::desired(), &world, &Admission::default());
     assert!(plan.is_empty(), "{:?}", words(&plan));
     assert!(texts(&plan).contains("is not started: its volume example-vda.raw is gone from pool default"));
 }
@@ -32,14 +32,14 @@ const BASE: &str = "/var/lib/libvirt/images/example-vda.raw";
 #[test]
 fn a_guest_on_an_overlay_of_its_volume_keeps_it_and_is_started_from_it() {
     let chain = Ok(vec!["/x/s1", BASE]);
-    let running = plan(&samples::desired(), &on_image("/x/s1", chain.clone(), State::Running), &Given::default());
+    let running = plan(&samples::desired(), &on_image("/x/s1", chain.clone(), State::Running), &Admission::default());
     assert!(running.is_empty(), "{:?}", words(&running));
     assert!(
         texts(&running).contains("Held: its disk vda is on /x/s1, an overlay of the declared volume example-vda.raw")
     );
     let mut desired = samples::desired();
     desired.guests[0].memory *= 2;
-    let bigger = plan(&desired, &on_image("/x/s1", chain, State::ShutOff), &Given::default());
+    let bigger = plan(&desired, &on_image("/x/s1", chain, State::ShutOff), &Admission::default());
     let [Step::DefineDomain { wanted, differences, .. }, Step::Start { .. }] = &bigger.steps[..] else {
         panic!("{:?}", words(&bigger))
     };
@@ -52,7 +52,7 @@ fn a_guest_on_an_image_of_which_nothing_is_known_is_left_alone() {
     let mut world = on_image("/x/s1", Err("no active pool of libvirt's holds /x/s1"), State::ShutOff);
     // No empty volume takes the place of a base that is not listed.
     world.volumes.get_mut("default").unwrap().clear();
-    let plan = plan(&samples::desired(), &world, &Given::default());
+    let plan = plan(&samples::desired(), &world, &Admission::default());
     assert!(plan.is_empty(), "{:?}", words(&plan));
     assert!(texts(&plan).contains("Held: is left alone: its disk vda is /x/s1, and whether that is an overlay of"));
 }
@@ -65,7 +65,7 @@ fn an_overlay_outside_its_encrypted_pool_holds_its_guest() {
     for (image, held) in [("/var/tmp/example-vda.s1", true), (within, false)] {
         let mut world = on_image(image, Ok(vec![image, BASE]), State::ShutOff);
         world.pools[0].autostart = false;
-        let plan = plan(&desired, &world, &Given::default());
+        let plan = plan(&desired, &world, &Admission::default());
         assert_eq!(!words(&plan).contains(&"start example".to_owned()), held, "{:?}", words(&plan));
         assert_eq!(texts(&plan).contains("outside its encrypted pool default"), held, "{}", texts(&plan));
     }
@@ -76,7 +76,7 @@ fn a_disk_whose_image_is_no_overlay_of_the_volume_is_not_put_back() {
     // As `virsh blockpull` and `virsh blockcopy --pivot` leave it: what was written last is not in the volume.
     for state in [State::ShutOff, State::Running] {
         let world = on_image("/x/other", Ok(vec!["/x/other", "/x/golden"]), state);
-        let plan = plan(&samples::desired(), &world, &Given::default());
+        let plan = plan(&samples::desired(), &world, &Admission::default());
         assert!(plan.is_empty(), "{:?}", words(&plan));
         let said = texts(&plan);
         assert!(
@@ -92,7 +92,7 @@ fn a_guest_that_runs_on_an_overlay_which_its_definition_does_not_name_is_told_wh
     let domain = world.domains.get_mut("example").unwrap();
     domain.running.as_mut().unwrap().disks[0].path = Some("/x/s1".into());
     domain.running_chains.insert("vda".to_owned(), vec!["/x/s1".into(), BASE.into()]);
-    let plan = plan(&samples::desired(), &world, &Given::default());
+    let plan = plan(&samples::desired(), &world, &Admission::default());
     assert!(plan.is_empty());
     assert!(
         texts(&plan).contains("what was written since would be lost at the next start; `virsh blockcommit example vda")
@@ -111,7 +111,7 @@ fn a_volume_of_another_format_holds_its_guest_and_both_are_named() {
             PoolFound { name: "default".into(), path: Some(samples::pool().path), active: true, autostart: true };
         world.pools.push(pool);
         world.volumes.insert("default".to_owned(), [("example-vda.raw".to_owned(), volume)].into());
-        let plan = plan(&samples::desired(), &world, &Given::default());
+        let plan = plan(&samples::desired(), &world, &Admission::default());
         assert!(words(&plan).iter().all(|step| !step.contains("example")), "{:?}", words(&plan));
         assert!(texts(&plan).contains(text), "{}", texts(&plan));
     }
@@ -126,7 +126,7 @@ fn a_volume_of_another_size_is_told_how_to_grow_and_never_to_shrink() {
             (world.domains.get_mut("example").unwrap().state, world.domains.get_mut("example").unwrap().running) =
                 (State::ShutOff, None);
         }
-        texts(&plan(&samples::desired(), &world, &Given::default()))
+        texts(&plan(&samples::desired(), &world, &Admission::default()))
     };
     assert!(sized(1 << 30, false).contains("`virsh blockresize example vda 21474836480B`"));
     assert!(sized(1 << 30, true).contains("`virsh vol-resize example-vda.raw 21474836480 --pool default`"));

@@ -12,7 +12,7 @@ fn a_definition_that_somebody_edited_is_mended_and_a_running_guest_keeps_running
     let domain = world.domains.get_mut("example").unwrap();
     domain.definition.memory += 1 << 20;
     domain.running.as_mut().unwrap().nics.clear();
-    let plan = plan(&samples::desired(), &world, &Given::default());
+    let plan = plan(&samples::desired(), &world, &Admission::default());
     assert_eq!(words(&plan), ["define example anew (memory 513 MiB instead of 512 MiB)"]);
     assert!(texts(&plan).contains("runs with the old definition until it is restarted (missing NIC bh-0123456789ab"));
 }
@@ -21,7 +21,7 @@ fn a_definition_that_somebody_edited_is_mended_and_a_running_guest_keeps_running
 fn libvirts_own_autostart_is_turned_off() {
     let mut world = settled();
     world.domains.get_mut("example").unwrap().autostart = true;
-    assert_eq!(words(&plan(&samples::desired(), &world, &Given::default())), ["autostart --disable example"]);
+    assert_eq!(words(&plan(&samples::desired(), &world, &Admission::default())), ["autostart --disable example"]);
 }
 
 #[test]
@@ -29,10 +29,10 @@ fn a_guest_that_stopped_is_started_again_but_not_at_once() {
     let mut world = settled();
     let domain = world.domains.get_mut("example").unwrap();
     (domain.state, domain.running) = (State::ShutOff, None);
-    assert_eq!(words(&plan(&samples::desired(), &world, &Given::default())), ["start example"]);
+    assert_eq!(words(&plan(&samples::desired(), &world, &Admission::default())), ["start example"]);
     let recent = Recent { started: Some(Duration::from_secs(3)), failure: None, shut_down: None };
     world.recent.insert("example".parse().unwrap(), recent);
-    let plan = plan(&samples::desired(), &world, &Given::default());
+    let plan = plan(&samples::desired(), &world, &Admission::default());
     assert!(plan.is_empty());
     assert!(texts(&plan).contains("guest example Pending: stopped again; is started 30 s after its last start"));
 }
@@ -42,7 +42,7 @@ fn a_guest_whose_earlier_phase_failed_is_made_ready_but_not_started() {
     let hold =
         Hold::Limits(Lack::Left { step: "systemctl start".to_owned(), refused: Some("no such unit".to_owned()) });
     let holds = [("example".parse().unwrap(), hold)].into();
-    let plan = plan(&samples::desired(), &empty_world(), &Given { holds, force: false });
+    let plan = plan(&samples::desired(), &empty_world(), &Admission { holds, force: false });
     assert_eq!(words(&plan).last().map(String::as_str), Some("define example"));
     assert!(texts(&plan).contains("guest example Held: is not started: its limits do not hold: no such unit"));
 }
@@ -57,7 +57,7 @@ fn what_leads_past_the_walls_holds_a_guest_and_is_named_while_it_runs() {
     );
     let mut world = settled();
     breach(world.domains.get_mut("example").unwrap().running.as_mut().unwrap());
-    let running = plan(&samples::desired(), &world, &Given::default());
+    let running = plan(&samples::desired(), &world, &Admission::default());
     assert!(running.is_empty());
     assert!(
         texts(&running).contains("Violation: runs with what leads past its walls (hostdev pci)"),

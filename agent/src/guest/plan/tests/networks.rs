@@ -17,13 +17,13 @@ fn only_libvirts_own_nat_network_is_removed_and_only_when_asked() {
     let mut world = settled();
     world.networks.insert("default".to_owned(), found.clone());
     assert_eq!(
-        words(&plan(&samples::desired(), &world, &Given::default())),
+        words(&plan(&samples::desired(), &world, &Admission::default())),
         ["net-destroy default", "net-undefine default"]
     );
     let kept = Desired { default_network_absent: false, ..samples::desired() };
-    assert!(plan(&kept, &world, &Given::default()).is_empty());
+    assert!(plan(&kept, &world, &Admission::default()).is_empty());
     world.networks.get_mut("default").unwrap().definition.forward = Some("route".to_owned());
-    let other = plan(&samples::desired(), &world, &Given::default());
+    let other = plan(&samples::desired(), &world, &Admission::default());
     assert!(other.is_empty());
     assert!(texts(&other).contains("network default Clash"));
 }
@@ -34,7 +34,7 @@ fn a_clash_of_names_names_both_sides() {
     world.domains.get_mut("example").unwrap().owned = false;
     world.networks.get_mut("LANBridge").unwrap().owned = false;
     world.pools[0].path = Some("/mnt".into());
-    let plan = plan(&samples::desired(), &world, &Given::default());
+    let plan = plan(&samples::desired(), &world, &Admission::default());
     assert!(plan.is_empty());
     let texts = texts(&plan);
     for text in [

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::libvirt::after;
-use super::worlds::{any_given, any_world};
+use super::worlds::{any_admission, any_world};
 use super::*;
 use crate::guest::model::{DomainFound, NetworkFound, PoolFound};
 
@@ -21,24 +21,24 @@ fn foreign(world: &Observed, desired: &Desired) -> (Vec<PoolFound>, Vec<NetworkF
 
 proptest! {
     #[test]
-    fn the_plan_after_an_apply_is_empty((desired, world) in any_world(), given in any_given()) {
-        let first = plan(&desired, &world, &given);
+    fn the_plan_after_an_apply_is_empty((desired, world) in any_world(), admission in any_admission()) {
+        let first = plan(&desired, &world, &admission);
         let world = after(world, &first.steps);
-        prop_assert_eq!(plan(&desired, &world, &given).steps, vec![]);
+        prop_assert_eq!(plan(&desired, &world, &admission).steps, vec![]);
     }
 
     #[test]
-    fn foreign_objects_survive_every_plan((desired, world) in any_world(), given in any_given()) {
+    fn foreign_objects_survive_every_plan((desired, world) in any_world(), admission in any_admission()) {
         let before = foreign(&world, &desired);
-        let steps = plan(&desired, &world, &given).steps;
+        let steps = plan(&desired, &world, &admission).steps;
         prop_assert_eq!(foreign(&after(world, &steps), &desired), before);
     }
 
     #[test]
-    fn a_held_guest_is_never_started((desired, world) in any_world(), given in any_given()) {
-        for step in plan(&desired, &world, &given).steps {
+    fn a_held_guest_is_never_started((desired, world) in any_world(), admission in any_admission()) {
+        for step in plan(&desired, &world, &admission).steps {
             if let Step::Start { guest } = step {
-                prop_assert!(!given.holds.contains_key(&guest));
+                prop_assert!(!admission.holds.contains_key(&guest));
                 let declared = desired.guests.iter().find(|declared| declared.name == guest).unwrap();
                 prop_assert!(declared.start);
                 prop_assert!(declared.disks.iter().all(|disk| !world.unencrypted.contains_key(&disk.pool)));
@@ -47,8 +47,8 @@ proptest! {
     }
 
     #[test]
-    fn whoever_somebody_else_works_on_is_left_alone((desired, world) in any_world(), given in any_given()) {
-        let steps = plan(&desired, &world, &given).steps;
+    fn whoever_somebody_else_works_on_is_left_alone((desired, world) in any_world(), admission in any_admission()) {
+        let steps = plan(&desired, &world, &admission).steps;
         for (name, found) in world.domains.iter().filter(|(_, found)| found.occupied.is_some()) {
             let of_it = |step: &Step| bulkhead_types::Step::object(step) == Object::Guest(name.parse().unwrap());
             let touches = |step: &&Step| of_it(step) && !matches!(step, Step::NoteAway { .. });
@@ -59,8 +59,8 @@ proptest! {
     }
 
     #[test]
-    fn what_libvirt_could_not_give_back_is_never_undefined((desired, world) in any_world(), given in any_given()) {
-        for step in plan(&desired, &world, &given).steps {
+    fn what_libvirt_could_not_give_back_is_never_undefined((desired, world) in any_world(), admission in any_admission()) {
+        for step in plan(&desired, &world, &admission).steps {
             if let Step::UndefineDomain { guest } = step {
                 prop_assert!(world.domains[guest.as_str()].irreplaceable.is_empty());
             }

@@ -134,8 +134,8 @@ pub(super) fn any_world() -> impl Strategy<Value = (Desired, Observed)> {
     })
 }
 
-pub(super) fn any_given() -> impl Strategy<Value = Given> {
-    (any::<bool>(), any::<bool>()).prop_map(|(holds, force)| Given {
+pub(super) fn any_admission() -> impl Strategy<Value = Admission> {
+    (any::<bool>(), any::<bool>()).prop_map(|(holds, force)| Admission {
         holds: holds.then(|| ("a".parse().unwrap(), Hold::Segment(Lack::Unseen(None)))).into_iter().collect(),
         force,
     })

@@ -42,6 +42,8 @@ Files:
     the manifest; read at boot and by `bulkhead apply`
   /var/lib/bulkhead/generations/N.toml
     every manifest that was applied
+  /var/lib/bulkhead/intent/generation
+    which of them is followed
   /var/lib/bulkhead/lockdown.nft
     closes the bridges at boot until the policy stands
   /run/bulkhead/io.bulkhead.Agent

@@ -1,7 +1,8 @@
-//! Every applied manifest, by number, and which of them this boot follows.
+//! Every applied manifest, by number, and which of them is followed.
 //!
-//! `/var/lib/bulkhead/generations/N.toml` is the only state that outlives a boot; beside it stands `lockdown.nft`, which the
-//! early boot loads. `/run/bulkhead/generation` outlives the daemon alone: a daemon that was killed goes on with what was
+//! `/var/lib/bulkhead/generations/N.toml` outlives a boot, and so do two files beside it: `lockdown.nft`, which the early boot
+//! loads, and `intent/generation`, which names what `apply` or `teardown` said last: no generation can tell that it was torn
+//! down. `/run/bulkhead/generation` says the same and outlives the daemon alone: a daemon that was killed goes on with what was
 //! applied, and only a boot (or `apply`) takes up what the files say by then.
 //!
 //! Every file is written beside its place and renamed into it, so that a crash leaves the old one or the new one. What
@@ -44,21 +45,24 @@ pub struct Error {
     /// On which file or directory.
     path: PathBuf,
     /// Why not.
-    source: Cause,
+    source: FileError,
 }
 
 /// Why a file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-enum Cause {
+enum FileError {
     /// The system's answer.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It is not what was written.
     #[error(transparent)]
     Damage(#[from] Damage),
+    /// It is to name a generation, and does not.
+    #[error("it is damaged: it does not say which generation is followed")]
+    Marker,
     /// Something else stands there.
     #[error(transparent)]
-    File(#[from] regular::Error),
+    Kind(#[from] regular::Error),
 }
 
 impl Error {
@@ -69,7 +73,7 @@ impl Error {
     }
 }
 
-fn failed<E: Into<Cause>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
+fn failed<E: Into<FileError>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
     let path = path.to_owned();
     move |error| Error { action, path, source: error.into() }
 }
@@ -95,10 +99,10 @@ impl Generation {
     }
 }
 
-/// What this boot follows, as it was noted.
+/// What is followed, as it was noted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Marker {
-    /// Nobody has said anything since the boot.
+    /// Nobody has noted anything: since the boot, or ever.
     Unset,
     /// Nothing: there was no manifest, or it was torn down.
     Nothing,
@@ -124,33 +128,34 @@ impl Generations {
         Self { directories }
     }
 
-    /// What this boot follows. A file that cannot be understood counts as nobody's word.
+    /// What this boot follows.
     ///
     /// # Errors
-    /// The file is there and cannot be read.
-    pub fn marker(&self) -> Result<Marker, Error> {
-        let path = self.marker_file();
-        let bytes = match regular::read(&path, MOST_BYTES) {
-            Err(regular::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Marker::Unset),
-            bytes => bytes.map_err(failed("read", &path))?,
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let mut words = text.split_whitespace();
-        let first = words.next();
-        Ok(match (first, first.and_then(|word| word.parse().ok())) {
-            (Some("none"), _) => Marker::Nothing,
-            (_, Some(number)) => Marker::Generation { number, sha256: words.next().map(str::to_owned) },
-            (_, None) => Marker::Unset,
-        })
+    /// The file is there and cannot be read, or names nothing.
+    pub fn of_this_boot(&self) -> Result<Marker, Error> {
+        read_marker(&self.marker_of_this_boot())
     }
 
-    /// Notes what this boot follows from now on.
+    /// What was followed last, in this boot or an earlier one.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file is there and cannot be read, or names nothing.
+    pub fn last(&self) -> Result<Marker, Error> {
+        read_marker(&self.lasting_marker())
+    }
+
+    /// Notes what is followed from now on: first for the next boot, then for this one. A daemon that is killed between the two
+    /// goes on with what it followed, and a boot with what was asked for.
+    ///
+    /// # Errors
+    /// A file cannot be written.
     pub fn mark(&self, generation: Option<&Generation>) -> Result<(), Error> {
         let some = |generation: &Generation| format!("{} {}\n", generation.number, generation.sha256());
-        replace(&self.marker_file(), &generation.map_or_else(|| "none\n".to_owned(), some))
+        let text = generation.map_or_else(|| "none\n".to_owned(), some);
+        let directory = self.directories.state.join("intent");
+        fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
+        write(&self.lasting_marker(), &text)?;
+        write(&self.marker_of_this_boot(), &text)
     }
 
     /// The numbers of all generations, the newest first.
@@ -208,12 +213,13 @@ impl Generations {
     /// The file cannot be written or removed.
     pub fn lockdown(&self, text: Option<&str>) -> Result<(), Error> {
         let path = self.directories.state.join("lockdown.nft");
-        match (text, fs::read_to_string(&path)) {
-            (Some(text), Ok(old)) if text == old => Ok(()),
-            (Some(text), _) => replace(&path, text),
-            (None, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            (None, _) => fs::remove_file(&path).map_err(failed("remove", &path)),
-        }
+        let Some(text) = text else {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed.map_err(failed("remove", &path)),
+            };
+        };
+        write(&path, text)
     }
 
     fn directory(&self) -> PathBuf {
@@ -226,8 +232,27 @@ impl Generations {
         self.directory().join(format!("{number}.toml"))
     }
 
-    fn marker_file(&self) -> PathBuf {
+    fn marker_of_this_boot(&self) -> PathBuf {
         self.directories.runtime.join("generation")
+    }
+
+    fn lasting_marker(&self) -> PathBuf {
+        self.directories.state.join("intent/generation")
+    }
+}
+
+fn read_marker(path: &Path) -> Result<Marker, Error> {
+    let bytes = match regular::read(path, MOST_BYTES) {
+        Err(regular::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Marker::Unset),
+        bytes => bytes.map_err(failed("read", path))?,
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut words = text.split_whitespace();
+    let first = words.next();
+    match (first, first.and_then(|word| word.parse().ok())) {
+        (Some("none"), _) => Ok(Marker::Nothing),
+        (_, Some(number)) => Ok(Marker::Generation { number, sha256: words.next().map(str::to_owned) }),
+        (_, None) => Err(failed("read", path)(FileError::Marker)),
     }
 }
 
@@ -236,6 +261,14 @@ impl Generations {
 pub fn microseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Makes a file say this. One that does already is left alone, so that it needs no room on a full disk.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    match fs::read_to_string(path) {
+        Ok(old) if old == text => Ok(()),
+        _ => replace(path, text),
+    }
 }
 
 /// Replaces a file as a whole: written beside it, brought to the disk, renamed, and the rename brought to the disk.
@@ -330,19 +363,31 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_is_fresh_until_somebody_says_what_it_follows() {
+    fn what_is_followed_is_noted_for_this_boot_and_for_the_next() {
         let (ground, generations) = Ground::new("followed");
-        assert_eq!(generations.marker().unwrap(), Marker::Unset);
+        let markers = || (generations.of_this_boot().unwrap(), generations.last().unwrap());
+        assert_eq!(markers(), (Marker::Unset, Marker::Unset));
         let generation = generations.keep("a = 1\n").unwrap();
         generations.mark(Some(&generation)).unwrap();
         let noted = Marker::Generation { number: 1, sha256: Some(sha256("a = 1\n")) };
-        assert_eq!(generations.marker().unwrap(), noted);
+        assert_eq!(markers(), (noted.clone(), noted.clone()));
+        fs::remove_file(ground.0.join("run/generation")).unwrap();
+        assert_eq!(markers(), (Marker::Unset, noted), "after a boot");
         generations.mark(None).unwrap();
-        assert_eq!(generations.marker().unwrap(), Marker::Nothing);
+        assert_eq!(markers(), (Marker::Nothing, Marker::Nothing));
         fs::write(ground.0.join("run/generation"), "7\n").unwrap();
-        assert_eq!(generations.marker().unwrap(), Marker::Generation { number: 7, sha256: None });
-        fs::write(ground.0.join("run/generation"), "seven").unwrap();
-        assert_eq!(generations.marker().unwrap(), Marker::Unset);
+        assert_eq!(generations.of_this_boot().unwrap(), Marker::Generation { number: 7, sha256: None });
+    }
+
+    #[test]
+    fn a_note_that_names_nothing_is_damaged_and_says_so() {
+        let (ground, generations) = Ground::new("note");
+        generations.mark(None).unwrap();
+        for text in ["", "seven", "\0\0\0"] {
+            fs::write(ground.0.join("state/intent/generation"), text).unwrap();
+            let said = bulkhead_types::chain(&generations.last().unwrap_err());
+            assert!(said.ends_with("it is damaged: it does not say which generation is followed"), "{said}");
+        }
     }
 
     #[test]

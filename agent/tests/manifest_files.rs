@@ -128,6 +128,20 @@ fn check_exits_by_what_it_found_and_counts_it() {
 }
 
 #[test]
+fn check_warns_of_a_file_that_declares_nothing_beside_others() {
+    let folder = Folder::new("emptied");
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/seed.toml");
+    folder.write("host.toml", fs::read(seed).unwrap()).write("host.d/10.toml", "# lost\n");
+    let directory = folder.0.display().to_string();
+    let (said, code) = run(&["check", &directory], false);
+    assert!(said.starts_with("warning: this file declares nothing\n"), "{said}");
+    assert!(said.contains("host.d/10.toml:1:1") && said.ends_with(": no error, 1 warning\n"), "{said}");
+    assert_eq!(code, status(0));
+    folder.write("host.d/10.toml", "[trunk.eth2]\n");
+    assert!(!run(&["check", &directory], false).0.contains("this file declares nothing"));
+}
+
+#[test]
 fn check_and_schema_speak_json() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let wrong = root.join("tests/manifests/wrong/mac-clash").display().to_string();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bulkhead_api::Problem;
+use bulkhead_api::{ManifestInvalid, Problem};
 use bulkhead_types::chain;
 
 use super::Agent;
@@ -17,27 +17,27 @@ pub(super) enum Choice {
     /// The files as they are.
     Files(Box<Right>),
     /// A generation.
-    Generation(Box<Kept>),
+    Generation(Box<Usable>),
 }
 
 /// A generation that can be followed.
-pub(super) struct Kept {
+pub(super) struct Usable {
     generation: Generation,
     desired: Desired,
-    /// Why it and not what should be followed.
-    instead: Option<Problem>,
-    /// The same at length, for the log.
-    drawn: String,
+    /// Why it and not what else should be followed, at length for the log; empty where it is what should be.
+    why: String,
 }
 
 /// Why a generation cannot be followed.
 enum Unusable {
-    /// Its file is gone or damaged, so another one has to do.
+    /// Its file is gone or damaged; what it wanted is not known.
     Lost(String),
-    /// It declares nothing: its text is gone, or an earlier version was told so.
-    Empty(String),
-    /// It is whole and this version cannot follow it. What it wants stands, so an earlier one would take something away.
-    Refused(Problem),
+    /// It is whole and declares nothing: an earlier version was told so.
+    Nothing,
+    /// It is whole and this version cannot follow it.
+    Refused(String),
+    /// It is whole, and without the host's identity nothing can be followed.
+    Nameless(Problem),
 }
 
 /// Everything that the choice depends on.
@@ -47,9 +47,11 @@ struct Start<'a> {
     id: Result<HostId, IdentityError>,
 }
 
-/// Chooses what to follow: after a boot the files, or the last generation if they cannot be applied; after a restart of the
-/// daemon alone what was followed before, for only `apply` and a boot take up a changed file. What is lost falls back to the
-/// generation before it.
+/// Chooses what to follow: after a boot the files, or what was followed last if they cannot be applied; after a restart of the
+/// daemon alone what was followed before, for only `apply` and a boot take up a changed file.
+///
+/// A generation that is lost falls back to what is known by its checksum to be the same text: the files or another generation.
+/// An earlier manifest would not do: it shuts down guests that only the lost one declared, and lets pass what that one forbade.
 ///
 /// # Errors
 /// Something should be followed and cannot be; the problem says why and what to do. The host stays as it is.
@@ -59,71 +61,92 @@ pub(super) fn choose(
     id: Result<HostId, IdentityError>,
 ) -> Result<Choice, Problem> {
     let start = Start { generations, manifest, id };
-    match generations.marker().map_err(|error| state(&error))? {
+    match generations.of_this_boot().map_err(|error| paused(state(&error)))? {
         Marker::Nothing => Ok(Choice::Nothing(None)),
         Marker::Unset => start.boot(),
-        Marker::Generation { number, sha256 } => start.restart(number, sha256.as_deref()),
+        Marker::Generation { number, sha256 } => start.resume(number, sha256.as_deref(), String::new()),
     }
 }
 
 impl Start<'_> {
     fn boot(&self) -> Result<Choice, Problem> {
-        let files = files(self.manifest, &self.id, None);
-        let drawn = match &files {
-            Files::Wrong(invalid) | Files::Nothing(invalid) => invalid.drawn.trim_end(),
-            Files::Right(_) => "",
+        let invalid = match self.files() {
+            Files::Right(right) => return self.take_up(right),
+            Files::Wrong(invalid) | Files::Nothing(invalid) => invalid,
         };
-        match files {
-            Files::Right(right) => Ok(Choice::Files(right)),
-            _ => self.newest(u64::MAX, &files, format!("the manifest cannot be applied:\n{drawn}"), None),
+        let why = cannot_be_applied(&invalid);
+        match self.last()? {
+            Some((number, noted)) => self.resume(number, noted.as_deref(), why),
+            None => Ok(Choice::Nothing(Some(why))),
         }
     }
 
-    fn restart(&self, number: u64, noted: Option<&str>) -> Result<Choice, Problem> {
-        let why = match self.usable(number) {
-            Ok((generation, desired)) => return Ok(kept(generation, desired, None, String::new())),
-            Err(Unusable::Refused(problem)) => return Err(problem),
-            Err(Unusable::Lost(why) | Unusable::Empty(why)) => why,
+    /// The files, unless the text of one was lost and something that was applied with it: then what was followed last.
+    fn take_up(&self, right: Box<Right>) -> Result<Choice, Problem> {
+        let Some(file) = right.empty.first() else { return Ok(Choice::Files(right)) };
+        let Some((number, noted)) = self.last()? else { return Ok(Choice::Files(right)) };
+        if noted.is_some_and(|noted| sha256(&right.text) == noted) {
+            return Ok(Choice::Files(right));
+        }
+        let lost = match self.usable(number) {
+            Ok(usable) => match right.loss(&usable.desired) {
+                None => return Ok(Choice::Files(right)),
+                Some(invalid) => {
+                    return Ok(Choice::Generation(Box::new(Usable { why: cannot_be_applied(&invalid), ..usable })));
+                }
+            },
+            Err(Unusable::Nothing) => return Ok(Choice::Files(right)),
+            Err(Unusable::Lost(why) | Unusable::Refused(why)) => why,
+            Err(Unusable::Nameless(problem)) => return Err(problem),
         };
-        match files(self.manifest, &self.id, None) {
-            // The files are still what was applied: nothing is lost.
+        let why = format!("the file declares nothing, and what was applied from it is not known: {lost}");
+        Err(paused(problem(file, &why)))
+    }
+
+    /// Goes on with a generation that was followed before, or with what is the same text.
+    fn resume(&self, number: u64, noted: Option<&str>, why: String) -> Result<Choice, Problem> {
+        let lost = match self.usable(number) {
+            Ok(usable) => return Ok(Choice::Generation(Box::new(Usable { why, ..usable }))),
+            Err(Unusable::Nothing) => {
+                return Ok(Choice::Nothing(Some(format!("generation {number} declares nothing"))));
+            }
+            Err(Unusable::Refused(why)) => return Err(paused(problem(&self.generations.file(number), &why))),
+            Err(Unusable::Nameless(problem)) => return Err(problem),
+            Err(Unusable::Lost(lost)) => lost,
+        };
+        match self.files() {
             Files::Right(right) if noted.is_some_and(|noted| sha256(&right.text) == noted) => Ok(Choice::Files(right)),
-            files => self.newest(number.saturating_add(1), &files, why, None),
+            _ => match noted.and_then(|noted| self.same_text(noted)) {
+                Some(same) => Ok(Choice::Generation(Box::new(Usable { why: lost, ..same }))),
+                None => Err(paused(problem(&self.generations.file(number), &lost))),
+            },
         }
     }
 
-    /// The newest generation below this number that can be followed.
-    fn newest(&self, below: u64, files: &Files, drawn: String, lost: Option<Problem>) -> Result<Choice, Problem> {
-        let numbers = self.generations.numbers().map_err(|error| state(&error))?;
-        let mut lost = lost;
-        // A number that is noted and has no file any more is lost too.
-        let first = below.checked_sub(1).filter(|number| below != u64::MAX && !numbers.contains(number));
-        for number in first.into_iter().chain(numbers.into_iter().filter(|number| *number < below)) {
-            match self.usable(number) {
-                Ok((generation, desired)) => {
-                    let instead = lost.map(|lost| instead(lost, number));
-                    return Ok(kept(generation, desired, instead, drawn));
-                }
-                Err(Unusable::Refused(problem)) => return Err(problem),
-                // An earlier version was told to remove everything, and the files say so still.
-                Err(Unusable::Empty(_)) if lost.is_none() && matches!(files, Files::Nothing(_)) => {
-                    return Ok(Choice::Nothing(Some(drawn)));
-                }
-                Err(Unusable::Lost(why) | Unusable::Empty(why)) => {
-                    lost.get_or_insert_with(|| self.problem(number, &why));
-                }
-            }
-        }
-        match lost {
-            None => Ok(Choice::Nothing(Some(drawn))),
-            Some(lost) => {
-                let message = format!("{}; no earlier one can be followed. Run bulkhead apply", lost.message);
-                Err(Problem { message, ..lost })
+    /// The newest generation that has the text with this checksum.
+    fn same_text(&self, noted: &str) -> Option<Usable> {
+        let same = |number: &u64| self.generations.read(*number).is_ok_and(|generation| generation.sha256() == noted);
+        self.generations.numbers().ok()?.into_iter().filter(same).find_map(|number| self.usable(number).ok())
+    }
+
+    /// The generation that was followed last, with the checksum of its text; `None` where nothing was.
+    fn last(&self) -> Result<Option<(u64, Option<String>)>, Problem> {
+        match self.generations.last().map_err(|error| paused(state(&error)))? {
+            Marker::Nothing => Ok(None),
+            Marker::Generation { number, sha256 } => Ok(Some((number, sha256))),
+            // An earlier version did not note it.
+            Marker::Unset => {
+                let newest = self.generations.numbers().map_err(|error| paused(state(&error)))?.first().copied();
+                Ok(newest.map(|number| (number, None)))
             }
         }
     }
 
-    fn usable(&self, number: u64) -> Result<(Generation, Desired), Unusable> {
+    fn files(&self) -> Files {
+        files(self.manifest, &self.id, None)
+    }
+
+    fn usable(&self, number: u64) -> Result<Usable, Unusable> {
         let generation = self.generations.read(number).map_err(|error| Unusable::Lost(chain(&error)))?;
         let source = Source { path: self.generations.file(number), text: generation.text.clone() };
         let manifest = match manifest::parse(&[source]) {
@@ -133,32 +156,33 @@ impl Start<'_> {
             }
             Err(problems) => {
                 let why = format!("generation {number} cannot be followed by this version:\n{problems}");
-                return Err(Unusable::Refused(self.problem(number, &why)));
+                return Err(Unusable::Refused(why));
             }
+            Ok(manifest) if manifest.is_empty() && generation.vouched => return Err(Unusable::Nothing),
             Ok(manifest) if manifest.is_empty() => {
-                return Err(Unusable::Empty(format!("generation {number} is damaged: it declares nothing")));
+                return Err(Unusable::Lost(format!("generation {number} is damaged: it declares nothing")));
             }
             Ok(manifest) => manifest,
         };
         match &self.id {
-            Ok(id) => Ok((generation, manifest.lower(id))),
-            Err(error) => Err(Unusable::Refused(problem(Path::new(HostId::PATH), &error.to_string()))),
+            Ok(id) => Ok(Usable { generation, desired: manifest.lower(id), why: String::new() }),
+            Err(error) => Err(Unusable::Nameless(problem(Path::new(HostId::PATH), &error.to_string()))),
         }
     }
-
-    fn problem(&self, number: u64, why: &str) -> Problem {
-        problem(&self.generations.file(number), why)
-    }
 }
 
-fn instead(lost: Problem, number: u64) -> Problem {
-    let message =
-        format!("{}; generation {number} is followed instead. To follow the files, run bulkhead apply", lost.message);
-    Problem { message, ..lost }
+fn cannot_be_applied(invalid: &ManifestInvalid) -> String {
+    format!("the manifest cannot be applied:\n{}", invalid.drawn.trim_end())
 }
 
-fn kept(generation: Generation, desired: Desired, instead: Option<Problem>, drawn: String) -> Choice {
-    Choice::Generation(Box::new(Kept { generation, desired, instead, drawn }))
+/// Says that nothing is followed because of this, and what to do.
+fn paused(problem: Problem) -> Problem {
+    let message = problem.message.trim_end();
+    let message = format!(
+        "{message}. Until this is mended the host stays as it is, and nothing is repaired. bulkhead plan shows what the files \
+         would change, bulkhead apply applies them"
+    );
+    Problem { message, ..problem }
 }
 
 fn state(error: &generations::Error) -> Problem {
@@ -188,23 +212,31 @@ impl Agent {
             }
             Choice::Files(right) => match self.follow(*right) {
                 Ok(_) => Ok(None),
-                // A full disk: what was applied before needs no room.
-                Err(error) => {
-                    let id = HostId::of_this_host();
-                    let start = Start { generations: &self.generations, manifest: &self.manifest, id };
-                    let files = files(&self.manifest, &start.id, None);
-                    let choice = start.newest(u64::MAX, &files, chain(&error), Some(state(&error)))?;
-                    self.take(choice)
-                }
+                Err(error) => self.without_room(&error).map(Some),
             },
-            Choice::Generation(kept) => {
-                let Kept { generation, desired, instead, drawn } = *kept;
-                if !drawn.is_empty() {
-                    tracing::error!("generation {} is followed: {drawn}", generation.number);
+            Choice::Generation(usable) => {
+                let Usable { generation, desired, why } = *usable;
+                if !why.is_empty() {
+                    tracing::error!("generation {} is followed: {why}", generation.number);
                 }
-                self.follow_generation(generation, desired).map(|_| instead).map_err(|error| state(&error))
+                self.follow_generation(generation, desired).map(|_| None).map_err(|error| state(&error))
             }
         }
+    }
+
+    /// Follows what was followed last where the files cannot be kept: on a full disk that needs no room. Returns what is to be
+    /// said of it.
+    fn without_room(&mut self, error: &generations::Error) -> Result<Problem, Problem> {
+        let start = Start { generations: &self.generations, manifest: &self.manifest, id: HostId::of_this_host() };
+        let last = start.last()?.and_then(|(number, _)| start.usable(number).ok());
+        let Some(Usable { generation, desired, .. }) = last else { return Err(paused(state(error))) };
+        let message = format!(
+            "{}; generation {} is followed instead. To follow the files, run bulkhead apply",
+            chain(error),
+            generation.number
+        );
+        self.follow_generation(generation, desired).map_err(|error| state(&error))?;
+        Ok(Problem { message, ..state(error) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The manifest's files, and what is to be followed of them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulkhead_api::{ManifestInvalid, Problem};
@@ -32,10 +32,27 @@ pub(super) struct Right {
     pub(super) text: String,
     /// What it wants of this host.
     pub(super) desired: Desired,
+    /// Its files that declare nothing.
+    pub(super) empty: Vec<PathBuf>,
 }
 
-/// Reads and checks the files. `followed` is what would go if they meant that nothing is to be.
-pub(super) fn files(path: &Path, id: &Result<HostId, IdentityError>, followed: Option<&Desired>) -> Files {
+impl Right {
+    /// Why these files are not applied after that: one declares nothing, and something of what was applied is in none any more.
+    /// As likely as not that file's text was lost, and a lost text removes nothing.
+    pub(super) fn loss(&self, applied: &Desired) -> Option<ManifestInvalid> {
+        let file = self.empty.first()?;
+        let names = missing(applied, &self.desired);
+        let message = format!(
+            "{} declares nothing and no other file declares {names}, which would go, so the manifest is not applied. If its text \
+             was lost, write it again; if they are to go, move a table of another file into it, or remove it if it is in host.d",
+            file.display()
+        );
+        (!names.is_empty()).then(|| invalid(file, &message))
+    }
+}
+
+/// Reads and checks the files. `applied` is what would go with a text that was lost.
+pub(super) fn files(path: &Path, id: &Result<HostId, IdentityError>, applied: Option<&Desired>) -> Files {
     let sources = match manifest::read(path) {
         Ok(sources) => sources,
         Err(error @ ReadError::Absent(_)) => return Files::Nothing(invalid(path, &error.to_string())),
@@ -43,9 +60,16 @@ pub(super) fn files(path: &Path, id: &Result<HostId, IdentityError>, followed: O
     };
     match (manifest::parse(&sources), id) {
         (Err(problems), _) => Files::Wrong(ManifestInvalid::from(&problems)),
-        (Ok(manifest), _) if manifest.is_empty() => Files::Nothing(invalid(path, &declares_nothing(followed))),
+        (Ok(manifest), _) if manifest.is_empty() => Files::Nothing(invalid(path, &declares_nothing(applied))),
         (Ok(_), Err(error)) => Files::Wrong(invalid(Path::new(HostId::PATH), &error.to_string())),
-        (Ok(manifest), Ok(id)) => Files::Right(Box::new(Right { text: manifest.text(), desired: manifest.lower(id) })),
+        (Ok(manifest), Ok(id)) => {
+            let empty = manifest.empty_files().map(Path::to_owned).collect();
+            let right = Right { text: manifest.text(), desired: manifest.lower(id), empty };
+            match applied.and_then(|applied| right.loss(applied)) {
+                Some(invalid) => Files::Wrong(invalid),
+                None => Files::Right(Box::new(right)),
+            }
+        }
     }
 }
 
@@ -58,25 +82,35 @@ fn invalid(file: &Path, message: &str) -> ManifestInvalid {
     ManifestInvalid { errors: vec![problem(file, message)], drawn: format!("error: {message}\n") }
 }
 
-fn declares_nothing(followed: Option<&Desired>) -> String {
-    let stays = followed.map(would_go).filter(|names| !names.is_empty());
+fn declares_nothing(applied: Option<&Desired>) -> String {
+    let stays = applied.map(|applied| missing(applied, &Desired::default())).filter(|names| !names.is_empty());
     let stays = stays.map(|names| format!(": {names} would go")).unwrap_or_default();
     format!(
         "the manifest declares nothing, so it is not applied{stays}. To remove what Bulkhead made, run bulkhead teardown"
     )
 }
 
-/// What a host without this manifest would lose, by name.
-fn would_go(desired: &Desired) -> String {
-    let segments: Vec<&str> = desired.netlink.segments.iter().map(|segment| segment.name.as_str()).collect();
-    let guests: Vec<&str> = desired.guest.guests.iter().map(|guest| guest.name.as_str()).collect();
-    let list = |kind: &str, names: &[&str]| {
+/// What one manifest has and another has not, by name; allows are counted.
+fn missing(before: &Desired, after: &Desired) -> String {
+    let kinds = names(before).into_iter().zip(names(after)).filter_map(|((kind, before), (_, after))| {
+        let after: BTreeSet<&str> = after.into_iter().collect();
+        let names: Vec<&str> = before.into_iter().filter(|name| !after.contains(name)).collect();
         let more = names.len().saturating_sub(MOST_NAMES);
         let shown = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         (!names.is_empty()).then(|| format!("{kind} {shown}{more}"))
-    };
-    [list("segment", &segments), list("guest", &guests)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    });
+    let allows = before.policy.allows.iter().filter(|allow| !after.policy.allows.contains(allow)).count();
+    let allows = (allows > 0).then(|| format!("{allows} allow{}", if allows == 1 { "" } else { "s" }));
+    kinds.chain(allows).collect::<Vec<_>>().join(", ")
+}
+
+/// The names of what a manifest declares, by kind.
+fn names(desired: &Desired) -> [(&'static str, Vec<&str>); 3] {
+    let segments = desired.netlink.segments.iter().map(|segment| segment.name.as_str());
+    let pools = desired.guest.pools.iter().map(|pool| pool.name.as_str());
+    let guests = desired.guest.guests.iter().map(|guest| guest.name.as_str());
+    [("segment", segments.collect()), ("pool", pools.collect()), ("guest", guests.collect())]
 }
 
 impl Agent {

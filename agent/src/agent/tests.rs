@@ -51,7 +51,7 @@ fn apply_trunk(agent: &mut Agent, trunk: &str) -> Answer {
     let (reply, answer) = oneshot::channel();
     let job = Job::new(mpsc::unbounded_channel().0, reply);
     let desired = Desired { trunks: vec![trunk.parse().unwrap()], ..Desired::default() };
-    let news = agent.follow(Right { text: format!("[trunk.{trunk}]\n"), desired }).unwrap();
+    let news = agent.follow(Right { text: format!("[trunk.{trunk}]\n"), desired, empty: Vec::new() }).unwrap();
     let earlier = match agent.work.take() {
         Some(Work::Apply(apply)) => Some(apply),
         Some(work) => panic!("{work:?}"),

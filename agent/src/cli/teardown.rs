@@ -7,7 +7,8 @@ use super::failure::Failure;
 use super::{Daemon, Screen, apply, words};
 
 const WARNING: &str = "This asks Bulkhead's guests to shut down, and removes its links, its ruleset and its slices. The host \
-                       loses its addresses on every segment. Volumes and the manifest stay. Go on? [y/N]";
+                       loses its addresses on every segment. Volumes and the manifest's files stay; a boot that \
+                       finds the files applies them again. Go on? [y/N]";
 
 /// Remove Bulkhead's guests, links, ruleset and slices from this host; volumes stay
 #[derive(Debug, clap::Args)]

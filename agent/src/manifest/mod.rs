@@ -24,6 +24,8 @@ mod tables;
 mod value;
 mod wire;
 
+use std::path::Path;
+
 pub use access::Obstacle;
 use location::Location;
 use model::Model;
@@ -58,6 +60,11 @@ impl Manifest {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.model.makes_nothing()
+    }
+
+    /// Those of its files that declare nothing, in their order.
+    pub fn empty_files(&self) -> impl Iterator<Item = &Path> {
+        self.warnings.sources.iter().filter(|source| source.is_empty()).map(|source| source.path.as_path())
     }
 
     /// The manifest resolved.
@@ -103,7 +110,19 @@ fn resolved(tables: &tables::Tables, problems: &mut Problems) -> Option<Model> {
                 .warning(&Location::start(), "the manifest declares nothing")
                 .help("it is not applied; to remove what Bulkhead made, run bulkhead teardown");
         }
-        Some(_) => {}
+        Some(_) => warn_of_empty_files(problems),
     }
     model
+}
+
+/// A file beside others that declares nothing is right, and may be one whose text was lost.
+fn warn_of_empty_files(problems: &mut Problems) {
+    let empty = problems.sources.iter().enumerate().filter(|(_, source)| source.is_empty()).map(|(file, _)| file);
+    for file in empty.collect::<Vec<_>>() {
+        let location = Location { file, ..Location::start() };
+        problems.warning(&location, "this file declares nothing").help(
+            "if its text was lost, write it again; else move a table of another file into it, or remove it if it is in host.d: \
+             as it is, nothing that was applied is removed",
+        );
+    }
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use toml::de::DeTable;
+
 use super::access::{self, Access, Obstacle, Reader};
 use crate::regular;
 
@@ -21,6 +23,15 @@ pub struct Source {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+impl Source {
+    /// Whether it declares nothing: it is empty, or has nothing but blanks and comments.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let (table, errors) = DeTable::parse_recoverable(&self.text);
+        table.get_ref().is_empty() && errors.is_empty()
+    }
 }
 
 /// Why the manifest's files could not be read.

@@ -36,6 +36,7 @@ const WITHOUT_START: &str = "stops/host.toml";
 const WITH_START: &str = "stops/start.toml";
 const STATE: &str = "/var/lib/bulkhead/generations";
 const LOCKDOWN: &str = "/var/lib/bulkhead/lockdown.nft";
+const FOLLOWED_LAST: &str = "/var/lib/bulkhead/intent/generation";
 const FOLLOWED: &str = "/run/bulkhead/generation";
 const POOL: &str = "/var/lib/libvirt/stops";
 /// One stop: the daemon traced up to it, in software emulation.
@@ -219,6 +220,7 @@ fn bare(lab: &Lab, manifest: &str) -> Result<(), String> {
         (POOL, fs::remove_dir_all(POOL)),
         (STATE, fs::remove_dir_all(STATE)),
         (LOCKDOWN, fs::remove_file(LOCKDOWN)),
+        (FOLLOWED_LAST, fs::remove_file(FOLLOWED_LAST)),
         (FOLLOWED, fs::remove_file(FOLLOWED)),
     ] {
         match removed {

@@ -61,7 +61,7 @@ impl Agent {
             tokio::select! {
                 wakes = self.dirty.take() => wakes.into_iter().for_each(|wake| self.woken(wake)),
                 Some(request) = requests.recv() => self.serve(request),
-                Some(looked) = self.reconciler.next() => self.looked(&looked),
+                Some(looked) = self.reconciler.next() => self.look_ended(&looked),
                 () = sleep_until(next) => {}
             }
             self.watchdog.turn(&mut self.reconciler, self.generation.is_none());
@@ -90,16 +90,16 @@ impl Agent {
         self.reconciler.wake(wake);
     }
 
-    fn looked(&mut self, looked: &Looked) {
+    fn look_ended(&mut self, looked: &Looked) {
         let commands = looked.done.iter().filter(|done| done.outcome == Ended::Done).count();
         if looked.name == Name::Policy && commands > 0 {
             tracing::info!(phase = Phase::Policy.as_str(), commands, "nft: a transaction of {commands}");
         }
         if let Some(work) = &mut self.work {
-            work.looked(looked);
+            work.record(looked);
         }
-        self.watchdog.looked(looked.name, self.reconciler.states());
-        self.publisher.looked(&self.reconciler, looked);
+        self.watchdog.record(looked.name, self.reconciler.states());
+        self.publisher.look_ended(&self.reconciler, looked);
     }
 }
 

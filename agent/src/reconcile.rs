@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_api::{Done, Ended as Outcome, Step};
+use bulkhead_api::{Done, Ended, Step};
 use bulkhead_types::Notice;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::manifest::Desired;
-use crate::rooms::{AnyRoom, Cancellation, Ended, Mode, Name, State, States, Unread, Wanted};
+use crate::rooms::{AnyRoom, Cancellation, Findings, Mode, Name, State, States, Unread, Wanted};
 use crate::watch::{Reason, Wake};
 
 /// Looks at one room for one request: what one look makes, such as a guest and its tap, the next one finds.
@@ -31,7 +31,7 @@ const BREATH: Duration = Duration::from_secs(1);
 pub(crate) struct Reconciler {
     rooms: Vec<(Box<dyn AnyRoom>, Turn)>,
     states: States,
-    looks: JoinSet<Ended>,
+    looks: JoinSet<Findings>,
     manifest: Option<Arc<Desired>>,
     /// Rooms that are emptied, although a manifest is followed: a teardown takes one after the other, backwards.
     torn: BTreeSet<Name>,
@@ -47,12 +47,12 @@ struct Turn {
     /// The look under way.
     looking: Option<Looking>,
     /// Counts what it was to make; the number that stands for it now.
-    aim: u64,
-    /// The number that stood when the look under way, or else the last one, began. Where it is another than `aim`, the room's state
+    target: u64,
+    /// The number that stood when the look under way, or else the last one, began. Where it is another than `target`, the room's state
     /// says nothing of what it is to make now.
     seen: u64,
     /// When the last look that has ended began; where a manifest is followed, of those that write.
-    looked: Option<Instant>,
+    last_began: Option<Instant>,
     /// Looks since the last request.
     looks: usize,
     /// No look begins before.
@@ -89,8 +89,16 @@ impl Reconciler {
     /// Nothing is followed, and nothing is known.
     pub(crate) fn new(rooms: Vec<Box<dyn AnyRoom>>) -> Self {
         let now = Instant::now();
-        let turn =
-            || Turn { due: None, looking: None, aim: 0, seen: 0, looked: None, looks: 0, rested: now, rest: REST.0 };
+        let turn = || Turn {
+            due: None,
+            looking: None,
+            target: 0,
+            seen: 0,
+            last_began: None,
+            looks: 0,
+            rested: now,
+            rest: REST.0,
+        };
         Self {
             rooms: rooms.into_iter().map(|room| (room, turn())).collect(),
             states: States::default(),
@@ -119,13 +127,13 @@ impl Reconciler {
         self.manifest = manifest;
         self.force = false;
         self.torn.clear();
-        self.aim(wake)
+        self.retarget(wake)
     }
 
     /// Empties a room from now on, whatever the manifest says, until another manifest or the same is followed.
     pub(crate) fn tear(&mut self, name: Name, wake: Wake) {
         self.torn.insert(name);
-        self.aim(wake);
+        self.retarget(wake);
     }
 
     /// Follows the manifest in all rooms again.
@@ -135,13 +143,13 @@ impl Reconciler {
         if self.manifest.is_none() {
             self.states = States::default();
         }
-        self.aim(wake);
+        self.retarget(wake);
     }
 
     /// Whether a guest that left the manifest and does not shut down is destroyed, until it is said otherwise.
     pub(crate) fn force(&mut self, force: bool) {
         if std::mem::replace(&mut self.force, force) != force {
-            self.aim(Wake::now(Reason::Request));
+            self.retarget(Wake::now(Reason::Request));
         }
     }
 
@@ -192,7 +200,7 @@ impl Reconciler {
             let Some(wake) = turn.due.take() else { continue };
             let cancellation = Cancellation::default();
             turn.looking = Some(Looking { wake, began: now, mode, cancellation: cancellation.clone() });
-            turn.seen = turn.aim;
+            turn.seen = turn.target;
             let progress = progress.to_vec();
             let each = move |done: Done| {
                 say(&done);
@@ -223,7 +231,7 @@ impl Reconciler {
             // What it was to make is not made, and the next look begins without a rest.
             turn.due.get_or_insert(wake);
         } else {
-            turn.looked = Some(began);
+            turn.last_began = Some(began);
             turn.looks += 1;
             if room.verified(&self.states) {
                 turn.rest = REST.0;
@@ -237,10 +245,10 @@ impl Reconciler {
             }
         }
         // The taps of guests that were started are ports that nobody has looked at.
-        if ended.name == Name::Guests && ended.done.iter().any(|done| done.outcome == Outcome::Done) {
+        if ended.name == Name::Guests && ended.done.iter().any(|done| done.outcome == Ended::Done) {
             self.wake_only(&[Name::Links, Name::Limits], wake);
         }
-        self.aim(wake);
+        self.retarget(wake);
         Some(Looked { name: ended.name, wake, began, done: ended.done })
     }
 
@@ -260,7 +268,7 @@ impl Reconciler {
         if self.gated(at) {
             return self.rests_since(Name::Policy, since);
         }
-        let looked = turn.looked.is_some_and(|began| began >= since);
+        let looked = turn.last_began.is_some_and(|began| began >= since);
         looked && (turn.due.is_none() || turn.looks >= LOOKS || !room.verified(&self.states))
     }
 
@@ -293,15 +301,15 @@ impl Reconciler {
 
     /// Lets each room take up what it is to make. Those for which that is news are due, and looks under way that make something
     /// else, or write behind a policy that stands no more, are cancelled.
-    fn aim(&mut self, wake: Wake) -> BTreeSet<Name> {
+    fn retarget(&mut self, wake: Wake) -> BTreeSet<Name> {
         let nothing = Desired::default();
         let mut changed = BTreeSet::new();
         for (room, turn) in &mut self.rooms {
             let manifest = self.manifest.as_deref().filter(|_| !self.torn.contains(&room.name()));
             let wanted = Wanted { manifest: manifest.unwrap_or(&nothing), force: self.force };
-            if room.aim(wanted, &self.states) {
+            if room.retarget(wanted, &self.states) {
                 turn.due.get_or_insert(wake);
-                turn.aim += 1;
+                turn.target += 1;
                 changed.insert(room.name());
             }
         }
@@ -312,10 +320,10 @@ impl Reconciler {
     /// Cancels the looks under way whose writes are not to be made any more, or not now.
     fn cancel(&mut self) {
         let policy = self.rooms.iter().find(|(room, _)| room.name() == Name::Policy);
-        let walls = self.states.policy.verified() && policy.is_some_and(|(_, turn)| turn.seen == turn.aim);
+        let walls = self.states.policy.verified() && policy.is_some_and(|(_, turn)| turn.seen == turn.target);
         for (room, turn) in &mut self.rooms {
             let Some(looking) = turn.looking.as_ref().filter(|looking| looking.mode == Mode::Apply) else { continue };
-            if turn.seen != turn.aim {
+            if turn.seen != turn.target {
                 looking.cancellation.cancel("something else is to be made by now, which is planned anew");
             } else if !walls && room.walled() && !self.torn.contains(&room.name()) {
                 looking.cancellation.cancel("the policy does not stand any more; it waits until it does");
@@ -350,7 +358,7 @@ impl Reconciler {
     /// Whether its state is of what it is to make now.
     fn is_seen(&self, at: usize) -> bool {
         let turn = &self.rooms[at].1;
-        turn.looking.is_none() && turn.seen == turn.aim
+        turn.looking.is_none() && turn.seen == turn.target
     }
 
     /// Whether its look begins now.
@@ -376,8 +384,8 @@ impl Reconciler {
 fn say(done: &Done) {
     let (phase, object, text) = (done.phase.as_str(), &done.object, &done.text);
     match (&done.outcome, done.why.as_deref()) {
-        (Outcome::Done, _) if done.phase == bulkhead_api::Phase::Policy => tracing::debug!(phase, %object, "{text}"),
-        (Outcome::Done, _) => tracing::info!(phase, %object, "{text}"),
+        (Ended::Done, _) if done.phase == bulkhead_api::Phase::Policy => tracing::debug!(phase, %object, "{text}"),
+        (Ended::Done, _) => tracing::info!(phase, %object, "{text}"),
         (_, why) => tracing::warn!(phase, %object, "{text}: {}", why.unwrap_or("failed")),
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Agent;
 use super::load::Files;
-use super::requests::{Job, Work, failed};
+use super::requests::{Requester, Work, failed};
 use crate::rooms::{AnyRoom, Name, State};
 use crate::socket::Refusal;
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Apply {
     /// Who waits for it. Each newer apply takes up the files anew for all of them, and all are answered with how the host stands
     /// by the newest.
-    pub(super) jobs: Vec<Job>,
+    pub(super) requesters: Vec<Requester>,
     /// When the newest began.
     since: Instant,
     guests: Guests,
@@ -46,39 +46,39 @@ impl Apply {
 }
 
 impl Agent {
-    /// Follows what the files say, `earlier` being the apply under way. Where they cannot be applied, only this job is told, and the
-    /// earlier one goes on.
-    pub(super) fn start_apply(&mut self, job: Job, force: bool, earlier: Option<Apply>) -> Option<Work> {
+    /// Follows what the files say, `earlier` being the apply under way. Where they cannot be applied, only this requester is told,
+    /// and the earlier apply goes on.
+    pub(super) fn start_apply(&mut self, requester: Requester, force: bool, earlier: Option<Apply>) -> Option<Work> {
         let refusal = match self.files() {
             Files::Right(right) => match self.follow(*right) {
-                Ok(news) => return Some(self.apply_followed(job, force, &news, earlier)),
+                Ok(news) => return Some(self.apply_followed(requester, force, &news, earlier)),
                 Err(error) => failed(&chain(&error)),
             },
             Files::Wrong(invalid) | Files::Nothing(invalid) => Refusal::ManifestInvalid(invalid),
         };
-        job.end(Err(refusal));
+        requester.end(Err(refusal));
         earlier.map(Work::Apply)
     }
 
     /// Has the rooms make what is followed now; `news` are those that are to make something else than before.
     pub(super) fn apply_followed(
         &mut self,
-        job: Job,
+        requester: Requester,
         force: bool,
         news: &BTreeSet<Name>,
         earlier: Option<Apply>,
     ) -> Work {
         self.reconciler.force(force);
-        self.reconciler.wake(job.began);
+        self.reconciler.wake(requester.began);
         let seen = matches!(self.reconciler.states().guests, State::Verified(_) | State::Unread(..));
         let awaited = earlier.as_ref().is_some_and(|earlier| earlier.guests == Guests::Awaited);
         let touches_guests = awaited || force || !seen || news.contains(&Name::Guests);
-        let since = job.began.at;
+        let since = requester.began.at;
         let guests = if touches_guests { Guests::Awaited } else { Guests::Until(since + PATIENCE) };
-        let mut jobs = earlier.map(|earlier| earlier.jobs).unwrap_or_default();
-        jobs.retain(|job| !job.is_closed());
-        jobs.push(job);
-        Work::Apply(Apply { jobs, since, guests })
+        let mut requesters = earlier.map(|earlier| earlier.requesters).unwrap_or_default();
+        requesters.retain(|requester| !requester.is_closed());
+        requesters.push(requester);
+        Work::Apply(Apply { requesters, since, guests })
     }
 
     /// Ends the apply when no room has anything more to do for it.
@@ -98,27 +98,27 @@ impl Agent {
             self.publisher.host(&self.reconciler);
         }
         let generation = self.generation.as_ref().map(|generation| generation.number);
-        for job in apply.jobs {
-            let summary = job.summary(&self.reconciler, generation);
-            let answer = match self.trouble(&job, &summary) {
+        for requester in apply.requesters {
+            let summary = requester.summary(&self.reconciler, generation);
+            let answer = match self.trouble(&requester, &summary) {
                 None => Ok(summary),
                 Some(why) => Err(Refusal::Failed(ApplyFailed { why, summary })),
             };
-            job.end(answer);
+            requester.end(answer);
         }
         self.reconciler.force(false);
         None
     }
 
     /// Why the host is not as it should be, in one sentence; `None` when it is.
-    fn trouble(&self, job: &Job, summary: &Summary) -> Option<String> {
+    fn trouble(&self, requester: &Requester, summary: &Summary) -> Option<String> {
         if let Some(why) = self.reconciler.unread() {
             return Some(format!(
                 "not all of the host could be read, and what was not seen is not known to be so: {why}"
             ));
         }
         let steps = |count: usize| if count == 1 { "1 step is".to_owned() } else { format!("{count} steps are") };
-        match (summary.remaining.len(), job.failure()) {
+        match (summary.remaining.len(), requester.failure()) {
             (0, None) if summary.verified => None,
             (0, None) => Some("not all of the host was looked at".to_owned()),
             (0, Some(done)) => Some(format!("`{}` failed: {}", done.text, done.why.as_deref().unwrap_or("unsaid"))),

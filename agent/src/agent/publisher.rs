@@ -63,7 +63,7 @@ impl Publisher {
     }
 
     /// A room was looked at.
-    pub(super) fn looked(&mut self, reconciler: &Reconciler, looked: &Looked) {
+    pub(super) fn look_ended(&mut self, reconciler: &Reconciler, looked: &Looked) {
         self.repaired(looked);
         self.report(reconciler, looked);
         if looked.name == Name::Policy && reconciler.states().policy.observed().is_some() {

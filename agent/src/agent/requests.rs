@@ -21,11 +21,11 @@ use crate::watch::{Reason, Wake};
 #[derive(Debug)]
 pub(crate) enum Work {
     Apply(Apply),
-    Teardown(Job, Teardown),
+    Teardown(Requester, Teardown),
 }
 
 /// What the two have in common: who waits for it, and what was done so far.
-pub(crate) struct Job {
+pub(crate) struct Requester {
     /// When it began.
     pub(super) began: Wake,
     steps: Vec<Done>,
@@ -33,30 +33,33 @@ pub(crate) struct Job {
     reply: oneshot::Sender<Result<Summary, Refusal>>,
 }
 
-impl fmt::Debug for Job {
+impl fmt::Debug for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("began", &self.began).field("steps", &self.steps.len()).finish_non_exhaustive()
+        f.debug_struct("Requester")
+            .field("began", &self.began)
+            .field("steps", &self.steps.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Work {
     /// Where each step goes once it has ended.
     pub(super) fn progress(&self) -> Vec<mpsc::UnboundedSender<Done>> {
-        let jobs = match self {
-            Self::Apply(apply) => &apply.jobs[..],
-            Self::Teardown(job, _) => std::slice::from_ref(job),
+        let requesters = match self {
+            Self::Apply(apply) => &apply.requesters[..],
+            Self::Teardown(requester, _) => std::slice::from_ref(requester),
         };
-        jobs.iter().map(|job| job.progress.clone()).collect()
+        requesters.iter().map(|requester| requester.progress.clone()).collect()
     }
 
     /// A look has ended; one that began before a request is none of its.
-    pub(super) fn looked(&mut self, looked: &Looked) {
-        let jobs = match self {
-            Self::Apply(apply) => &mut apply.jobs[..],
-            Self::Teardown(job, _) => std::slice::from_mut(job),
+    pub(super) fn record(&mut self, looked: &Looked) {
+        let requesters = match self {
+            Self::Apply(apply) => &mut apply.requesters[..],
+            Self::Teardown(requester, _) => std::slice::from_mut(requester),
         };
-        for job in jobs.iter_mut().filter(|job| looked.began >= job.began.at) {
-            job.steps.extend(looked.done.iter().cloned());
+        for requester in requesters.iter_mut().filter(|requester| looked.began >= requester.began.at) {
+            requester.steps.extend(looked.done.iter().cloned());
         }
     }
 
@@ -69,7 +72,7 @@ impl Work {
     }
 }
 
-impl Job {
+impl Requester {
     pub(super) fn new(progress: mpsc::UnboundedSender<Done>, reply: oneshot::Sender<Result<Summary, Refusal>>) -> Self {
         Self { began: Wake::now(Reason::Request), steps: Vec::new(), progress, reply }
     }
@@ -131,7 +134,7 @@ impl Agent {
                 (None, Some(request)) => self.start_work(request),
                 // Nobody waits for an apply whose files are no longer the newest.
                 (Some(Work::Apply(apply)), Some(Request::Apply { force, progress, done })) => {
-                    self.start_apply(Job::new(progress, done), force, Some(apply))
+                    self.start_apply(Requester::new(progress, done), force, Some(apply))
                 }
                 (Some(work), next) => {
                     next.into_iter().for_each(|request| self.waiting.push_front(request));
@@ -149,14 +152,16 @@ impl Agent {
     fn advance_work(&mut self, work: Work) -> Option<Work> {
         match work {
             Work::Apply(apply) => self.advance_apply(apply),
-            Work::Teardown(job, teardown) => self.advance_teardown(job, teardown),
+            Work::Teardown(requester, teardown) => self.advance_teardown(requester, teardown),
         }
     }
 
     fn start_work(&mut self, request: Request) -> Option<Work> {
         match request {
-            Request::Apply { force, progress, done } => self.start_apply(Job::new(progress, done), force, None),
-            Request::Teardown { force, progress, done } => Some(self.start_teardown(Job::new(progress, done), force)),
+            Request::Apply { force, progress, done } => self.start_apply(Requester::new(progress, done), force, None),
+            Request::Teardown { force, progress, done } => {
+                Some(self.start_teardown(Requester::new(progress, done), force))
+            }
             request => {
                 self.serve(request);
                 None

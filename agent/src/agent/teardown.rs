@@ -11,7 +11,7 @@ use bulkhead_types::{Known, chain};
 use tokio::time::Instant;
 
 use super::Agent;
-use super::requests::{Job, Work};
+use super::requests::{Requester, Work};
 use crate::guest::model::{DomainFound, Timing};
 use crate::rooms::{AnyRoom, Name, populated};
 use crate::socket::Refusal;
@@ -50,24 +50,24 @@ impl Teardown {
 }
 
 impl Agent {
-    pub(super) fn start_teardown(&mut self, job: Job, force: bool) -> Work {
-        let end = job.began.at + Timing::default().shutdown_timeout + GRACE;
+    pub(super) fn start_teardown(&mut self, requester: Requester, force: bool) -> Work {
+        let end = requester.began.at + Timing::default().shutdown_timeout + GRACE;
         let last = self.reconciler.rooms().next_back().map_or(Name::Guests, AnyRoom::name);
-        let teardown = Teardown { room: (last, job.began.at), look: None, end };
+        let teardown = Teardown { room: (last, requester.began.at), look: None, end };
         self.reconciler.force(force);
-        self.reconciler.tear(last, job.began);
-        self.reconciler.wake(job.began);
-        Work::Teardown(job, teardown)
+        self.reconciler.tear(last, requester.began);
+        self.reconciler.wake(requester.began);
+        Work::Teardown(requester, teardown)
     }
 
-    pub(super) fn advance_teardown(&mut self, job: Job, mut teardown: Teardown) -> Option<Work> {
+    pub(super) fn advance_teardown(&mut self, requester: Requester, mut teardown: Teardown) -> Option<Work> {
         loop {
             let (name, since) = teardown.room;
             let rests = |name| self.reconciler.rests_since(name, since);
             // What still runs is read from the limits.
             if !rests(name) || name == Name::Guests && !rests(Name::Limits) {
                 teardown.look = None;
-                return Some(Work::Teardown(job, teardown));
+                return Some(Work::Teardown(requester, teardown));
             }
             let room = self.reconciler.rooms().find(|room| room.name() == name);
             let verified = room.is_some_and(|room| room.verified(self.reconciler.states()));
@@ -79,17 +79,19 @@ impl Agent {
                         (teardown.room.1, teardown.look) = (now, None);
                         self.reconciler.wake_only(&[Name::Guests, Name::Limits], Wake::now(Reason::Request));
                     }
-                    return Some(Work::Teardown(job, teardown));
+                    return Some(Work::Teardown(requester, teardown));
                 }
-                (Name::Guests, Guests::Stays(why)) => return self.abandon(job, why),
+                (Name::Guests, Guests::Stays(why)) => return self.abandon(requester, why),
                 (Name::Guests, Guests::Gone) => {}
-                _ if !verified => return self.abandon(job, "not everything could be removed; try again".to_owned()),
+                _ if !verified => {
+                    return self.abandon(requester, "not everything could be removed; try again".to_owned());
+                }
                 _ => {}
             }
             teardown.look = None;
             let names: Vec<Name> = self.reconciler.rooms().map(AnyRoom::name).collect();
             let before = names.iter().rev().skip_while(|before| **before != name).nth(1);
-            let Some(next) = before.copied() else { return self.torn_down(job) };
+            let Some(next) = before.copied() else { return self.torn_down(requester) };
             let wake = Wake::now(Reason::Request);
             teardown.room = (next, wake.at);
             self.reconciler.tear(next, wake);
@@ -131,35 +133,35 @@ impl Agent {
     }
 
     /// Goes back to the manifest, if there is one.
-    fn abandon(&mut self, job: Job, why: String) -> Option<Work> {
-        let summary = self.torn_summary(&job);
+    fn abandon(&mut self, requester: Requester, why: String) -> Option<Work> {
+        let summary = self.torn_summary(&requester);
         self.reconciler.restore(Wake::now(Reason::Request));
-        job.end(Err(Refusal::Failed(ApplyFailed { why, summary })));
+        requester.end(Err(Refusal::Failed(ApplyFailed { why, summary })));
         None
     }
 
     /// Everything is gone: now nothing is followed any more.
-    fn torn_down(&mut self, job: Job) -> Option<Work> {
-        let summary = self.torn_summary(&job);
+    fn torn_down(&mut self, requester: Requester) -> Option<Work> {
+        let summary = self.torn_summary(&requester);
         let forgotten = self.generations.mark(None).and_then(|()| self.generations.lockdown(None));
         if let Err(error) = forgotten {
             // The manifest is followed again, and by a daemon that is started anew as well.
             let noted = self.generations.mark(self.generation.as_ref());
             let why =
                 noted.err().map_or_else(|| chain(&error), |second| format!("{}; {}", chain(&error), chain(&second)));
-            return self.abandon(job, why);
+            return self.abandon(requester, why);
         }
         self.generation = None;
         self.trouble = None;
-        self.reconciler.follow(None, job.began);
+        self.reconciler.follow(None, requester.began);
         self.publisher.follows(None);
         self.publisher.idle(None);
-        job.end(Ok(summary));
+        requester.end(Ok(summary));
         None
     }
 
-    fn torn_summary(&self, job: &Job) -> Summary {
-        let mut summary = job.summary(&self.reconciler, None);
+    fn torn_summary(&self, requester: &Requester) -> Summary {
+        let mut summary = requester.summary(&self.reconciler, None);
         let torn = self.reconciler.torn();
         let states = self.reconciler.states();
         summary.verified = self.reconciler.rooms().all(|room| torn.contains(&room.name()) && room.verified(states));

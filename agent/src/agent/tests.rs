@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::load::Right;
-use super::requests::Job;
+use super::requests::Requester;
 use super::*;
 use crate::generations::Directories;
 use crate::manifest::Desired;
@@ -49,7 +49,7 @@ fn apply() -> (Request, Answer) {
 /// An apply of a manifest with this trunk, whatever the files say.
 fn apply_trunk(agent: &mut Agent, trunk: &str) -> Answer {
     let (reply, answer) = oneshot::channel();
-    let job = Job::new(mpsc::unbounded_channel().0, reply);
+    let requester = Requester::new(mpsc::unbounded_channel().0, reply);
     let desired = Desired { trunks: vec![trunk.parse().unwrap()], ..Desired::default() };
     let news = agent.follow(Right { text: format!("[trunk.{trunk}]\n"), desired, empty: Vec::new() }).unwrap();
     let earlier = match agent.work.take() {
@@ -57,7 +57,7 @@ fn apply_trunk(agent: &mut Agent, trunk: &str) -> Answer {
         Some(work) => panic!("{work:?}"),
         None => None,
     };
-    agent.work = Some(agent.apply_followed(job, false, &news, earlier));
+    agent.work = Some(agent.apply_followed(requester, false, &news, earlier));
     answer
 }
 
@@ -70,7 +70,7 @@ async fn turn_until(agent: &mut Agent, name: Name) {
         let rested = agent.reconciler.next_begin(now).unwrap_or(now + SOON);
         tokio::select! {
             Some(looked) = agent.reconciler.next() => {
-                agent.looked(&looked);
+                agent.look_ended(&looked);
                 ended = Some(looked.name);
             }
             () = sleep_until(rested) => {}

@@ -42,7 +42,7 @@ impl Watchdog {
     }
 
     /// A look has ended. One that got no answer is none.
-    pub(super) fn looked(&mut self, name: Name, states: &States) {
+    pub(super) fn record(&mut self, name: Name, states: &States) {
         match name {
             Name::Policy => self.policy |= !matches!(states.policy, State::Unread(Unread::Late(_), _)),
             Name::Links => self.links = true,
@@ -90,10 +90,10 @@ mod tests {
         let mut watchdog = Watchdog::new(Some(Duration::from_secs(60)));
         assert!(!watchdog.sign(true, false), "nobody has looked");
         let seen = States::default();
-        watchdog.looked(Name::Guests, &seen);
-        watchdog.looked(Name::Policy, &seen);
+        watchdog.record(Name::Guests, &seen);
+        watchdog.record(Name::Policy, &seen);
         assert!(!watchdog.sign(true, false), "links were not looked at");
-        watchdog.looked(Name::Links, &seen);
+        watchdog.record(Name::Links, &seen);
         assert!(watchdog.sign(true, false));
         assert!(!watchdog.sign(true, false), "one look is one sign");
     }
@@ -101,10 +101,10 @@ mod tests {
     #[tokio::test]
     async fn a_libnftables_that_does_not_answer_gives_no_sign_and_one_that_refuses_does() {
         let mut watchdog = Watchdog::new(Some(Duration::from_secs(60)));
-        watchdog.looked(Name::Links, &States::default());
-        watchdog.looked(Name::Policy, &states(Unread::Late("no answer".to_owned())));
+        watchdog.record(Name::Links, &States::default());
+        watchdog.record(Name::Policy, &states(Unread::Late("no answer".to_owned())));
         assert!(!watchdog.sign(false, false));
-        watchdog.looked(Name::Policy, &states(Unread::Refused("no".to_owned())));
+        watchdog.record(Name::Policy, &states(Unread::Refused("no".to_owned())));
         assert!(watchdog.sign(false, false), "links wait for the policy, which is no hang");
     }
 }

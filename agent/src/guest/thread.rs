@@ -31,10 +31,10 @@ const KEEPALIVE: (i32, u32) = (5, 3);
 /// a millisecond, so that two seconds are soon enough and cost nothing.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-type Job = Box<dyn FnOnce(&Connect) + Send>;
+type Call = Box<dyn FnOnce(&Connect) + Send>;
 
 enum Message {
-    Run(u64, Job),
+    Run(u64, Call),
     /// The connection may be gone.
     Look,
     Stop,
@@ -158,7 +158,7 @@ impl Libvirt {
             return Err(Error::Down(why));
         }
         let (reply, mut answer) = oneshot::channel();
-        let job: Job = Box::new(move |connect| {
+        let call: Call = Box::new(move |connect| {
             // Nobody waits any more: a write that comes minutes late would surprise.
             if !reply.is_closed() {
                 let _ = reply.send(calls(connect).map_err(|error| or_down(connect, error)));
@@ -172,7 +172,7 @@ impl Libvirt {
                 return Err(Error::Down("it does not answer an earlier call".to_owned()));
             }
             calls.asked += 1;
-            self.shared.messages.send(Message::Run(calls.asked, job)).map_err(|_| lost())?;
+            self.shared.messages.send(Message::Run(calls.asked, call)).map_err(|_| lost())?;
             calls.asked
         };
         match tokio::time::timeout(deadline, &mut answer).await {
@@ -246,17 +246,17 @@ impl Worker {
                 None => inbox.recv_timeout(next.saturating_duration_since(Instant::now())),
             };
             match message {
-                Ok(Message::Run(number, job)) => self.work(number, job),
+                Ok(Message::Run(number, call)) => self.work(number, call),
                 Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close("the agent ends"),
             }
         }
     }
 
-    fn work(&self, number: u64, job: Job) {
+    fn work(&self, number: u64, call: Call) {
         if let Some(link) = &self.link {
-            // The `virt` crate panics where freeing an object fails; that ends this job and not libvirt for good.
-            if std::panic::catch_unwind(AssertUnwindSafe(|| job(&link.connect))).is_err() {
+            // The `virt` crate panics where freeing an object fails; that ends this call and not libvirt for good.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| call(&link.connect))).is_err() {
                 tracing::error!("a call of libvirt panicked");
             }
         }

@@ -32,13 +32,13 @@ pub(crate) struct World {
 struct Fake {
     name: Name,
     world: Arc<World>,
-    aimed: Option<(bool, usize)>,
+    target: Option<(bool, usize)>,
 }
 
 const NAMES: [Name; 5] = [Name::Policy, Name::Links, Name::Resolver, Name::Limits, Name::Guests];
 
 pub(crate) fn rooms(world: &Arc<World>) -> Vec<Box<dyn AnyRoom>> {
-    let fake = |name| Box::new(Fake { name, world: Arc::clone(world), aimed: None }) as Box<dyn AnyRoom>;
+    let fake = |name| Box::new(Fake { name, world: Arc::clone(world), target: None }) as Box<dyn AnyRoom>;
     NAMES.map(fake).into()
 }
 
@@ -71,13 +71,13 @@ impl AnyRoom for Fake {
         }
     }
     fn handle(&self) -> Box<dyn AnyRoom> {
-        Box::new(Self { name: self.name, world: Arc::clone(&self.world), aimed: None })
+        Box::new(Self { name: self.name, world: Arc::clone(&self.world), target: None })
     }
-    fn aim(&mut self, wanted: Wanted<'_>, _: &States) -> bool {
+    fn retarget(&mut self, wanted: Wanted<'_>, _: &States) -> bool {
         let links =
             if self.name == Name::Guests && self.world.links_matter { looks(&self.world, Name::Links) } else { 0 };
-        let aim = Some((wanted.manifest.trunks.is_empty(), links));
-        std::mem::replace(&mut self.aimed, aim) != aim
+        let target = Some((wanted.manifest.trunks.is_empty(), links));
+        std::mem::replace(&mut self.target, target) != target
     }
     fn look(&self, mode: Mode, cancellation: Cancellation, _: Progress) -> Look {
         let (name, world) = (self.name, Arc::clone(&self.world));
@@ -89,15 +89,15 @@ impl AnyRoom for Fake {
             world.cancelled.lock().unwrap().extend(cancellation.why().map(|why| (name, why)));
             let step =
                 |outcome| Done { phase: Phase::Links, object: Object::Policy, text: String::new(), outcome, why: None };
-            let done = world.writes.lock().unwrap().remove(&name).then(|| step(Outcome::Done)).into_iter().collect();
+            let done = world.writes.lock().unwrap().remove(&name).then(|| step(Ended::Done)).into_iter().collect();
             let left = world.left.lock().unwrap().contains(&name);
             let keep = move |states: &mut States| match name {
-                Name::Policy if left => states.policy = State::Left(view(), Vec::new()),
+                Name::Policy if left => states.policy = State::Incomplete(view(), Vec::new()),
                 Name::Policy => states.policy = State::Verified(view()),
                 Name::Links => states.links = State::Verified(view()),
                 _ => {}
             };
-            Ended { name, done, keep: Box::new(keep) }
+            Findings { name, done, keep: Box::new(keep) }
         })
     }
     fn plan(&self, _: Wanted<'_>, _: &States) -> Look {

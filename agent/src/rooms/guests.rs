@@ -114,7 +114,7 @@ fn guest(manifest: &Desired, states: &States, wanted: &model::Guest, nics: Vec<a
         let mut notices = states.guests.notices().iter().filter(|notice| notice.object == object);
         notices.find(|notice| matches!(notice.cause, Cause::Held | Cause::Clash | Cause::Pending))
     };
-    let left = states.guests.left().iter().filter(|left| bulkhead_types::Step::object(&left.step) == object);
+    let left = states.guests.remaining().iter().filter(|left| bulkhead_types::Step::object(&left.step) == object);
     let refused = left.filter_map(|left| left.refused.clone()).next();
     let unread = states.guests.unread().map(ToString::to_string);
     let waits = refused.or_else(|| notice().map(|notice| notice.text.clone())).or(unread);

@@ -74,7 +74,7 @@ pub(super) fn lack(states: &States, guest: &GuestName) -> Option<Lack> {
         State::Unseen => Some(Lack::Unseen(None)),
         State::Unread(why, _) => Some(Lack::Unread(why.to_string())),
         State::Planned(..) | State::Verified(_) => None,
-        State::Left(_, left) => {
+        State::Incomplete(_, left) => {
             let mut left = left.iter().filter(|left| left.step.object() == object);
             let left = left.clone().find(|left| left.refused.is_some()).or_else(|| left.next())?;
             Some(Lack::Left { step: left.step.to_string(), refused: left.refused.clone() })
@@ -132,7 +132,7 @@ fn bounds<'a>(states: &'a States, name: &GuestName, runs: bool) -> Known<&'a Bou
     let observed = match &states.limits {
         State::Unseen => return Known::Unknown(format!("{slice} was not looked at yet")),
         State::Unread(why, _) => return Known::Unknown(why.to_string()),
-        State::Planned(view, _) | State::Verified(view) | State::Left(view, _) => &view.observed,
+        State::Planned(view, _) | State::Verified(view) | State::Incomplete(view, _) => &view.observed,
     };
     match observed.slices.get(name).map(|slice| &slice.cgroup) {
         Some(Known::Unknown(why)) => Known::Unknown(why.clone()),

@@ -7,7 +7,7 @@ use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_netlink::{self as netlink, Kernel, LinkState, SegmentState, Step, model, state};
 use bulkhead_types::{Cause, IfName, Notice, Object, Outcome, Plan, Report, chain};
 
-use super::{Cancellation, Left, Name, OpenError, Room, State, StateOf, States, Unread, Wanted};
+use super::{Cancellation, Name, OpenError, RemainingStep, Room, State, StateOf, States, Unread, Wanted};
 use crate::guest::{Lack, Libvirt};
 use crate::manifest::Desired;
 use crate::watch::Reason;
@@ -131,8 +131,8 @@ fn segment(states: &States, segment: &model::Segment, found: Option<&SegmentStat
 
 /// Why the first refused step of an object was refused.
 fn refused<'a>(links: &'a StateOf<Links>, object: &Object) -> Option<&'a str> {
-    let of = |left: &&Left<Step>| bulkhead_types::Step::object(&left.step) == *object;
-    links.left().iter().filter(of).find_map(|left| left.refused.as_deref())
+    let of = |left: &&RemainingStep<Step>| bulkhead_types::Step::object(&left.step) == *object;
+    links.remaining().iter().filter(of).find_map(|left| left.refused.as_deref())
 }
 
 /// What a segment or its trunk waits for that no step brings: a trunk that is not there, or a foreign link in the place of ours.
@@ -144,12 +144,12 @@ fn waits<'a>(links: &'a StateOf<Links>, segment: &model::Segment) -> Option<&'a 
 }
 
 /// What is left of the steps of a segment and its trunk without which no frame passes; the first that was refused, if any was.
-fn left<'a>(links: &'a StateOf<Links>, segment: &model::Segment) -> Option<&'a Left<Step>> {
-    let own = |left: &&Left<Step>| {
+fn remaining<'a>(links: &'a StateOf<Links>, segment: &model::Segment) -> Option<&'a RemainingStep<Step>> {
+    let own = |left: &&RemainingStep<Step>| {
         objects(segment).contains(&bulkhead_types::Step::object(&left.step))
             && bulkhead_types::Step::required(&left.step)
     };
-    let mut left = links.left().iter().filter(own);
+    let mut left = links.remaining().iter().filter(own);
     left.clone().find(|left| left.refused.is_some()).or_else(|| left.next())
 }
 
@@ -162,7 +162,7 @@ pub(super) fn stand(manifest: &Desired, states: &States) -> bool {
     let links = &states.links;
     let found = found(manifest, states);
     let stands = |(segment, found): (&model::Segment, &SegmentState)| {
-        left(links, segment).is_none() && (found.stands() || waits(links, segment).is_some())
+        remaining(links, segment).is_none() && (found.stands() || waits(links, segment).is_some())
     };
     links.observed().is_some() && manifest.netlink.segments.iter().zip(&found).all(stands)
 }
@@ -176,7 +176,7 @@ pub(super) fn lack(states: &States, segment: &model::Segment, found: Option<&Seg
     match links {
         State::Unseen => return Some(Lack::Unseen(states.policy.unread().map(ToString::to_string))),
         State::Unread(why, _) => return Some(Lack::Unread(why.to_string())),
-        State::Planned(..) | State::Verified(_) | State::Left(..) => {}
+        State::Planned(..) | State::Verified(_) | State::Incomplete(..) => {}
     }
     if let Some(notice) = waits(links, segment) {
         return Some(Lack::Waits(notice.text.clone()));
@@ -185,7 +185,7 @@ pub(super) fn lack(states: &States, segment: &model::Segment, found: Option<&Seg
     if matches!(links, State::Planned(..)) {
         return None;
     }
-    if let Some(left) = left(links, segment) {
+    if let Some(left) = remaining(links, segment) {
         return Some(Lack::Left { step: left.step.to_string(), refused: left.refused.clone() });
     }
     match found {
@@ -235,9 +235,9 @@ pub(super) mod tests {
         Observed { links: links.into_iter().collect(), ..Observed::default() }
     }
 
-    fn with(left: Vec<Left<Step>>) -> States {
+    fn with(left: Vec<RemainingStep<Step>>) -> States {
         let view = View { observed: Arc::new(observed()), notices: Vec::new().into() };
-        States { links: State::Left(view, left), ..States::default() }
+        States { links: State::Incomplete(view, left), ..States::default() }
     }
 
     #[test]
@@ -245,7 +245,7 @@ pub(super) mod tests {
         let desired = desired(LAN);
         let bridge = SegmentBridge::from(&desired.netlink.segments[0]);
         let step = Step::AddRoute { bridge, index: 3, gateway: "fe80::1".parse().unwrap(), metric: 4242 };
-        let states = with(vec![Left { step, refused: Some("Permission denied".to_owned()) }]);
+        let states = with(vec![RemainingStep { step, refused: Some("Permission denied".to_owned()) }]);
         assert_eq!(lack(&states, &desired.netlink.segments[0], found(&desired, &states).first()), None);
         let mut status = Status::default();
         Links::page(&desired, &states, &mut status);
@@ -272,7 +272,7 @@ pub(super) mod tests {
     fn left_with(observed: Observed, step: Step) -> StateOf<Links> {
         let notices = netlink::plan(&desired(LAN).netlink, &observed).notices.into();
         let refused = Some("Invalid argument".to_owned());
-        State::Left(View { observed: Arc::new(observed), notices }, vec![Left { step, refused }])
+        State::Incomplete(View { observed: Arc::new(observed), notices }, vec![RemainingStep { step, refused }])
     }
 
     #[test]
@@ -340,7 +340,7 @@ pub(super) mod tests {
         let bridge = SegmentBridge::from(&desired.netlink.segments[0]);
         let step = Step::LinkUp { bridge, link: "br20".parse().unwrap(), index: 3, by_group: false };
         let refused = Some("Device or resource busy".to_owned());
-        let states = with(vec![Left { step: step.clone(), refused: refused.clone() }]);
+        let states = with(vec![RemainingStep { step: step.clone(), refused: refused.clone() }]);
         let lack = lack(&states, &desired.netlink.segments[0], found(&desired, &states).first());
         assert_eq!(lack, Some(Lack::Left { step: step.to_string(), refused }));
     }

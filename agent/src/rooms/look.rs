@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bulkhead_types::Outcome;
 
-use super::{Left, Name, Room, State, StateOf, States, View};
+use super::{Name, RemainingStep, Room, State, StateOf, States, View};
 use bulkhead_api::Done;
 
 /// How often a room is planned in one look. Two are the rule: one that writes, one that is empty.
@@ -37,7 +37,7 @@ impl Cancellation {
 }
 
 /// What a look came to.
-pub(crate) struct Ended {
+pub(crate) struct Findings {
     /// Of which room.
     pub(crate) name: Name,
     /// Every write that was tried or skipped.
@@ -72,7 +72,7 @@ pub(super) async fn look<R: Room>(
         // The same plan as before: what it asks for cannot be had now, and asking again in the same breath changes nothing.
         let same = tried.len() == plan.steps.len() && tried.iter().zip(&plan.steps).all(|(old, step)| old.0 == *step);
         if round >= ROUNDS || same || cancellation.why().is_some() {
-            return (State::Left(view, left(plan.steps, &tried)), done);
+            return (State::Incomplete(view, remaining(plan.steps, &tried)), done);
         }
         let mut each = |step: &R::Step, outcome: &Outcome| progress(Done::of(R::PHASE, step, outcome));
         let report = room.apply(&plan, cancellation, &mut each).await;
@@ -83,14 +83,14 @@ pub(super) async fn look<R: Room>(
 }
 
 /// What remains, with the reason of each that was refused.
-fn left<S: Clone + PartialEq>(steps: Vec<S>, tried: &[(S, Outcome)]) -> Vec<Left<S>> {
+fn remaining<S: Clone + PartialEq>(steps: Vec<S>, tried: &[(S, Outcome)]) -> Vec<RemainingStep<S>> {
     let refused = |step: &S| {
         tried.iter().find_map(|(old, outcome)| match outcome {
             Outcome::Failed(why) if old == step => Some(why.clone()),
             _ => None,
         })
     };
-    steps.into_iter().map(|step| Left { refused: refused(&step), step }).collect()
+    steps.into_iter().map(|step| RemainingStep { refused: refused(&step), step }).collect()
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
         let cancellation = room.cancellation.clone();
         let (state, done) = look(&mut room, &(), Mode::Apply, &cancellation, &mut |_| ()).await;
         assert_eq!((room.observed, room.applied, done.len()), (2, 1, 1));
-        let State::Left(_, left) = state else { panic!("{state:?}") };
-        assert!(matches!(&left[..], [Left { refused: None, .. }]), "{left:?}");
+        let State::Incomplete(_, left) = state else { panic!("{state:?}") };
+        assert!(matches!(&left[..], [RemainingStep { refused: None, .. }]), "{left:?}");
     }
 }

@@ -25,13 +25,13 @@ use bulkhead_api::{Phase, Status};
 pub(crate) use guests::Guests;
 pub(crate) use limits::{Limits, populated};
 pub(crate) use links::Links;
-pub(crate) use look::{Cancellation, Ended, Mode};
+pub(crate) use look::{Cancellation, Findings, Mode};
 pub(crate) use policy::{Policy, counters};
 pub(crate) use resolver::Dns;
 pub(crate) use slot::{AnyRoom, Slot};
 #[cfg(test)]
 pub(crate) use slot::{Look, Progress};
-pub(crate) use state::{Left, State, Unread, View};
+pub(crate) use state::{RemainingStep, State, Unread, View};
 
 /// A room, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,7 +138,7 @@ impl States {
     /// Whether the policy was verified, and links were read and brought as far as they go: those that are still left were
     /// refused.
     pub(crate) fn settled(&self) -> bool {
-        self.policy.verified() && matches!(self.links, State::Verified(_) | State::Left(..))
+        self.policy.verified() && matches!(self.links, State::Verified(_) | State::Incomplete(..))
     }
 }
 

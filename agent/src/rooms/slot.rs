@@ -8,13 +8,13 @@ use bulkhead_types::{Cause, Notice};
 use tokio::sync::Mutex;
 
 use super::look::look;
-use super::{Cancellation, Ended, Mode, Name, Room, State, States, Wanted};
+use super::{Cancellation, Findings, Mode, Name, Room, State, States, Wanted};
 use crate::manifest::Desired;
 use crate::watch::Reason;
 use bulkhead_api::{Done, Status, Step};
 
 /// A look under way, beside the loop.
-pub(crate) type Look = Pin<Box<dyn Future<Output = Ended> + Send>>;
+pub(crate) type Look = Pin<Box<dyn Future<Output = Findings> + Send>>;
 /// Hears of each step once it has ended.
 pub(crate) type Progress = Box<dyn FnMut(Done) + Send>;
 
@@ -26,11 +26,11 @@ pub(crate) trait AnyRoom: fmt::Debug + Send {
     fn walled(&self) -> bool;
     /// Which wakes are about it.
     fn source(&self) -> Reason;
-    /// A second handle on it, which aims at nothing yet.
+    /// A second handle on it, without a target yet.
     fn handle(&self) -> Box<dyn AnyRoom>;
     /// Takes up what it is to make from now on. True when that is another thing than before.
-    fn aim(&mut self, wanted: Wanted<'_>, states: &States) -> bool;
-    /// Looks, and makes what was last aimed at until it is cancelled.
+    fn retarget(&mut self, wanted: Wanted<'_>, states: &States) -> bool;
+    /// Looks, and makes its target until it is cancelled.
     fn look(&self, mode: Mode, cancellation: Cancellation, progress: Progress) -> Look;
     /// Looks what this would take, and writes nothing.
     fn plan(&self, wanted: Wanted<'_>, states: &States) -> Look;
@@ -70,7 +70,7 @@ impl<R: Room> Slot<R> {
                     state => state,
                 };
             };
-            Ended { name: R::NAME, done, keep: Box::new(keep) }
+            Findings { name: R::NAME, done, keep: Box::new(keep) }
         })
     }
 }
@@ -96,7 +96,7 @@ impl<R: Room> AnyRoom for Slot<R> {
         Box::new(Self { room: Arc::clone(&self.room), desired: None })
     }
 
-    fn aim(&mut self, wanted: Wanted<'_>, states: &States) -> bool {
+    fn retarget(&mut self, wanted: Wanted<'_>, states: &States) -> bool {
         let desired = R::desired(wanted, states);
         let news = self.desired.as_deref() != Some(&desired);
         if news {
@@ -108,7 +108,7 @@ impl<R: Room> AnyRoom for Slot<R> {
     fn look(&self, mode: Mode, cancellation: Cancellation, progress: Progress) -> Look {
         match &self.desired {
             Some(desired) => self.begin(Arc::clone(desired), mode, cancellation, progress),
-            None => Box::pin(async { Ended { name: R::NAME, done: Vec::new(), keep: Box::new(|_| ()) } }),
+            None => Box::pin(async { Findings { name: R::NAME, done: Vec::new(), keep: Box::new(|_| ()) } }),
         }
     }
 
@@ -128,7 +128,7 @@ impl<R: Room> AnyRoom for Slot<R> {
         let of = |step: &R::Step| Step::of(R::PHASE, step);
         match R::state(states) {
             State::Planned(_, steps) => steps.iter().map(of).collect(),
-            state => state.left().iter().map(|left| of(&left.step)).collect(),
+            state => state.remaining().iter().map(|left| of(&left.step)).collect(),
         }
     }
 

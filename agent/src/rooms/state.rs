@@ -18,7 +18,7 @@ pub(crate) enum State<O, S> {
     /// Nothing is left to write.
     Verified(View<O>),
     /// What is left after every step was tried.
-    Left(View<O>, Vec<Left<S>>),
+    Incomplete(View<O>, Vec<RemainingStep<S>>),
 }
 
 /// What was read, and what the plan says to people of it.
@@ -32,7 +32,7 @@ pub(crate) struct View<O> {
 
 /// A step that is still to be done.
 #[derive(Debug, Clone)]
-pub(crate) struct Left<S> {
+pub(crate) struct RemainingStep<S> {
     pub(crate) step: S,
     /// Why it failed, if it was tried; else an earlier one of its object did.
     pub(crate) refused: Option<String>,
@@ -81,8 +81,8 @@ impl<O, S> State<O, S> {
     }
 
     /// What is left of the writes that were tried.
-    pub(crate) fn left(&self) -> &[Left<S>] {
-        if let Self::Left(_, left) = self { left } else { &[] }
+    pub(crate) fn remaining(&self) -> &[RemainingStep<S>] {
+        if let Self::Incomplete(_, left) = self { left } else { &[] }
     }
 
     /// Why it could not be read.
@@ -93,7 +93,7 @@ impl<O, S> State<O, S> {
     fn view(&self) -> Option<&View<O>> {
         match self {
             Self::Unseen | Self::Unread(..) => None,
-            Self::Planned(view, _) | Self::Verified(view) | Self::Left(view, _) => Some(view),
+            Self::Planned(view, _) | Self::Verified(view) | Self::Incomplete(view, _) => Some(view),
         }
     }
 }
@@ -105,7 +105,7 @@ impl<O, S: Clone> Clone for State<O, S> {
             Self::Unread(why, last) => Self::Unread(why.clone(), last.clone()),
             Self::Planned(view, steps) => Self::Planned(view.clone(), steps.clone()),
             Self::Verified(view) => Self::Verified(view.clone()),
-            Self::Left(view, left) => Self::Left(view.clone(), left.clone()),
+            Self::Incomplete(view, left) => Self::Incomplete(view.clone(), left.clone()),
         }
     }
 }

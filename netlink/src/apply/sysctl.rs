@@ -28,7 +28,8 @@ pub(super) async fn write(steps: &[&Step]) -> Vec<StepResult> {
     }
 }
 
-const ADVICE: &str = "; the process needs CAP_NET_ADMIN, and /proc/sys/net writable (no ProtectKernelTunables=)";
+const ADVICE: &str =
+    "; the process needs CAP_NET_ADMIN, and /proc/sys/net/ipv6/conf writable (ReadWritePaths= of its unit)";
 
 fn set(link: &IfName, on: bool) -> io::Result<()> {
     let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");

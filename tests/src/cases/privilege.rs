@@ -9,14 +9,18 @@ use crate::suite::Suite;
 /// Case 11.
 pub(super) const NOT_ROOT: Case = Case {
     number: 11,
-    name: "the daemon is not root: every thread has exactly the required capabilities in all five sets, as the unit grants",
-    on: &[Suite::Debian13],
+    name: "the daemon is not root: every thread has exactly the required capabilities in all five sets, as the unit grants; \
+           systemd finds little that its units leave open",
+    on: Suite::ALL,
     boot: &SEED,
     run: not_root,
 };
 
 /// REQUIRED of the sandbox room, by its number, and as systemd names it.
 const REQUIRED: (u64, &str) = (1 << 12, "cap_net_admin");
+/// What `systemd-analyze security` may say of a unit, in tenths (0 is closed, 100 open), as measured: what is left is the host's
+/// network, CAP_NET_ADMIN, netlink, and for the daemon `AF_UNIX` and the sysctls.
+const EXPOSURE: [(&str, u32); 2] = [("bulkheadd.service", 11), ("bulkhead-lockdown.service", 11)];
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
 fn not_root(lab: &Lab) -> Result<(), String> {
@@ -37,7 +41,24 @@ fn not_root(lab: &Lab) -> Result<(), String> {
         threads += 1;
     }
     lab.measured(format!("{threads} threads, each with {} alone", REQUIRED.1));
-    if threads > 1 { Ok(()) } else { Err(format!("{threads} thread: libvirt and libnftables have one each")) }
+    if threads < 2 {
+        return Err(format!("{threads} thread: libvirt and libnftables have one each"));
+    }
+    EXPOSURE.into_iter().try_for_each(|(unit, most)| exposed(lab, unit, most))
+}
+
+fn exposed(lab: &Lab, unit: &str, most: u32) -> Result<(), String> {
+    let text = lab.run(&format!("systemd-analyze security --no-pager {unit}"))?;
+    let exposure = exposure(&text).ok_or_else(|| format!("systemd-analyze security {unit} has no figure: {text}"))?;
+    lab.measured(format!("exposure of {unit}: {}.{}", exposure / 10, exposure % 10));
+    if exposure <= most { Ok(()) } else { Err(format!("exposure of {unit}: {exposure} tenths, at most {most}")) }
+}
+
+/// The figure at the end of what `systemd-analyze security` prints, in tenths.
+fn exposure(text: &str) -> Option<u32> {
+    let (_, figure) = text.lines().find(|line| line.contains("Overall exposure level"))?.split_once(": ")?;
+    let (whole, tenths) = figure.split_whitespace().next()?.split_once('.')?;
+    Some(whole.parse::<u32>().ok()? * 10 + tenths.parse::<u32>().ok()?)
 }
 
 fn check(status: &str) -> Result<(), String> {
@@ -69,6 +90,14 @@ fn check(status: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_exposure_is_read_in_tenths() {
+        let text =
+            "✗ UMask=   Files are world-readable   0.1\n\n→ Overall exposure level for bulkheadd.service: 1.8 OK 🙂\n";
+        assert_eq!(exposure(text), Some(18));
+        assert_eq!(exposure("Unit not found."), None);
+    }
 
     #[test]
     fn one_set_with_more_is_found() {

@@ -1,7 +1,7 @@
 //! Which of the daemon's calls change something: by the messages in them.
 
 /// Members of D-Bus interfaces that change something, which the daemon may call.
-const BUS: [&str; 6] = ["SetUnitProperties", "StartUnit", "StopUnit", "SetLinkDNS", "SetLinkDomains", "RevertLink"];
+const BUS: [&str; 5] = ["SetUnitProperties", "StartUnit", "StopUnit", "SetLinkDNS", "RevertLink"];
 
 /// libvirt's remote procedures that change something, by their numbers in its protocol, in the words of virsh.
 const LIBVIRT: [(u32, &str); 19] = [

@@ -1,4 +1,4 @@
-//! Which machines a run starts, and in which order; as many of them run side by side as there are processors.
+//! Which machines a run starts, and in which order; one more of them run side by side than there are processors.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -32,6 +32,8 @@ const ROOMS: Boot = Boot {
 /// Those that start guests take as long as all others, and have a machine of their own.
 const GUESTS: Boot =
     Boot { name: "guests", words: &["systemd.mask=bulkheadd.service", "systemd.mask=bulkheadd.socket"], seconds: 500 };
+/// Machines beyond one for each processor: a machine often waits for a timer, and a processor that idles meanwhile is time lost.
+const SPARE: usize = 1;
 /// Unless somebody asks for more: each machine has 2 GiB of memory, however many processors there are.
 const MOST: usize = 4;
 
@@ -77,7 +79,8 @@ pub(crate) fn plan(suites: &[Suite], filter: Option<&str>, kernel_tests: &[Kerne
     all
 }
 
-/// Runs the machines, `side_by_side` at a time or one for each processor. One that dies is a failed test, and no reason not to try the next.
+/// Runs the machines, `side_by_side` at a time or one more than there are processors. One that dies is a failed test, and no
+/// reason not to try the next.
 ///
 /// # Errors
 /// When an image or the payload cannot be made.
@@ -94,8 +97,8 @@ pub(crate) fn run(
     let payload = Payload::write(root, lab, package, &programs, &tasks).map_err(|e| chain(&e))?;
     let imaged = |one: Planned| vm::build(lab, one.task.suite).map(|image| (one, image)).map_err(|e| chain(&e));
     let queue = planned.into_iter().map(imaged).collect::<Result<VecDeque<_>, _>>()?;
-    let processors = || thread::available_parallelism().map_or(1, usize::from).min(MOST);
-    let workers = side_by_side.map_or_else(processors, usize::from).min(queue.len());
+    let usual = || (thread::available_parallelism().map_or(1, usize::from) + SPARE).min(MOST);
+    let workers = side_by_side.map_or_else(usual, usize::from).min(queue.len());
     let queue = Mutex::new(queue);
     // The lock is not held while a machine runs.
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

@@ -57,7 +57,7 @@ enum Command {
         /// Which machines to run them in
         #[arg(long, value_enum, default_value_t = Suites::All)]
         suite: Suites,
-        /// How many machines run side by side; one for each processor, and at most four, unless given
+        /// How many machines run side by side; one more than there are processors, and at most four, unless given
         #[arg(long)]
         machines: Option<NonZeroUsize>,
     },

@@ -19,6 +19,7 @@ mod resolve;
 mod schema;
 mod source;
 mod spell;
+mod stray;
 mod syntax;
 mod tables;
 mod value;

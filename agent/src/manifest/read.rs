@@ -197,8 +197,8 @@ pub(crate) use {need, table};
 /// Notes that something else stands where a table belongs. A list of tables is read by its first, so that what is wrong
 /// below it is said as well.
 pub(crate) fn not_a_table<T: Read + Table>(node: &Node<'_>, problems: &mut Problems) -> Option<T> {
-    let first = node.elements().and_then(|mut elements| elements.next());
-    let Some(first) = first.filter(|first| matches!(first.value, DeValue::Table(_))) else {
+    let mut elements = node.elements().into_iter().flatten();
+    let Some(first) = elements.next().filter(|first| matches!(first.value, DeValue::Table(_))) else {
         wrong_kind::<T>(node, problems);
         return None;
     };
@@ -207,6 +207,13 @@ pub(crate) fn not_a_table<T: Read + Table>(node: &Node<'_>, problems: &mut Probl
         .error(&node.location, format!("`{key}` stands in two brackets, which begin a list"))
         .label("this is a list")
         .help(format!("write [{key}]"));
+    for again in elements {
+        problems
+            .error(&again.location, format!("`{key}` is declared twice"))
+            .label("again")
+            .also(&node.location, "first here")
+            .help("put its keys below the first header, and leave this one out");
+    }
     T::read(&Node { value: first.value, location: node.location.clone(), name: node.name.clone() }, problems)
 }
 

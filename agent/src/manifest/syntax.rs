@@ -94,25 +94,32 @@ impl<'a> File<'a> {
                 table.into_iter().chain(own).collect()
             }
         };
-        // The table took the list's place, and whoever reads the list says so.
-        let in_list = line.header().is_some_and(|header| self.earlier(line, &format!("[[{header}]]")).is_some());
-        if in_list && !line.text.trim_start().starts_with("[[") {
-            return;
-        }
         let key = path.join(".");
         let at = Location { key: key.clone(), ..at };
         let (title, help, first) = match line.header() {
             Some(header) => (
                 format!("`{key}` is declared twice"),
                 "put its keys below the first header, and leave this one out",
-                self.earlier(line, &format!("[{header}]")),
+                self.earlier(line, &format!("[{header}]")).or_else(|| self.earlier(line, &format!("[[{header}]]"))),
             ),
-            None => (format!("`{key}` stands twice"), "leave one of the two out", first(self.root, &path)),
+            None => {
+                (format!("`{key}` stands twice"), "leave one of the two out", first(self.root, &path, at.span.start))
+            }
         };
         let problem = problems.error(&at, title);
         problem.label("again").help(help);
         if let Some(span) = first.filter(|span| *span != at.span) {
             problem.also(&Location { span, ..at.clone() }, "first here");
+        }
+    }
+
+    /// Notes the headers in single brackets that begin an element of a list.
+    pub(super) fn note_strays(&self, headers: Vec<Range<usize>>, problems: &mut Problems) {
+        for span in headers {
+            let key = self.text.get(span.clone()).unwrap_or_default().trim_matches(['[', ']', ' ', '\t']).to_owned();
+            let title = format!("`{key}` stands in single brackets, and there may be many");
+            let help = format!("write [[{key}]]");
+            problems.error(&Location { file: self.index, span, key }, title).label("one of a list").help(help);
         }
     }
 
@@ -147,16 +154,19 @@ fn keys(dotted: &str) -> Vec<String> {
     keys
 }
 
-/// Where the key of this path was read. Of a list, the last element is the one that is open.
-fn first(root: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
+/// Where the key of this path was read. Of a list, the last element that begins before `at` is the one that is open there.
+fn first(root: &DeTable<'_>, path: &[String], at: usize) -> Option<Range<usize>> {
     let (name, rest) = path.split_first()?;
     let (key, value) = root.iter().find(|(key, _)| key.get_ref() == name.as_str())?;
     if rest.is_empty() {
         return Some(key.span());
     }
     match value.get_ref() {
-        DeValue::Table(table) => first(table, rest),
-        DeValue::Array(list) => first(list.iter().last()?.get_ref().as_table()?, rest),
+        DeValue::Table(table) => first(table, rest, at),
+        DeValue::Array(list) => {
+            let open = list.iter().rfind(|element| element.span().start < at)?;
+            first(open.get_ref().as_table()?, rest, at)
+        }
         _ => None,
     }
 }

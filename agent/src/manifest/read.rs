@@ -81,6 +81,11 @@ impl<T: Read> Read for Located<T> {
 
 /// Notes that a value is of another kind than wanted.
 pub(crate) fn wrong_kind<T: Read>(node: &Node<'_>, problems: &mut Problems) {
+    wrong_kind_for::<T>(node, T::EXAMPLE, problems);
+}
+
+/// The same, where it is known what was meant.
+pub(crate) fn wrong_kind_for<T: Read>(node: &Node<'_>, meant: &str, problems: &mut Problems) {
     let kind = match node.value {
         DeValue::String(_) => "a text in quotes",
         DeValue::Integer(_) => "a whole number",
@@ -93,7 +98,7 @@ pub(crate) fn wrong_kind<T: Read>(node: &Node<'_>, problems: &mut Problems) {
     problems
         .error(&node.location, format!("`{}` is {kind}, not {}", node.location.key, T::WHAT))
         .label(format!("this is {kind}"))
-        .help(format!("write {}", T::EXAMPLE));
+        .help(format!("write {meant}"));
 }
 
 /// One key of a table, as the reader, the schema and the reference page know it.

@@ -70,7 +70,8 @@ impl<'a> File<'a> {
                 self.duplicate(line, location, &mut repeated, problems);
                 continue;
             }
-            let help = meant(line.text).or_else(|| advice(error.message()).map(str::to_owned));
+            let help = mended(error.message(), line.text).or_else(|| meant(line.text));
+            let help = help.or_else(|| advice(error.message()).map(str::to_owned));
             let problem = problems.syntax(&location, format!("this is not TOML: {}", error.message()));
             if let Some(help) = help {
                 problem.help(help);
@@ -191,6 +192,29 @@ fn meant(line: &str) -> Option<String> {
     });
     let quoted: String = parts.collect();
     (quoted != line).then(|| format!("write {quoted}"))
+}
+
+/// The line without the slip that the message names: quotes, a sign or a bracket that is missing.
+fn mended(message: &str, line: &str) -> Option<String> {
+    let line = line.split('#').next()?.trim();
+    let (key, value) = if message.starts_with("unclosed table") {
+        let name = line.trim_start_matches('[');
+        let many = line.starts_with("[[");
+        let header = if many { format!("[[{name}]]") } else { format!("[{name}]") };
+        return (!keys(name).is_empty()).then(|| format!("write {header}"));
+    } else if message.starts_with("string values must be quoted") {
+        line.split_once('=')?
+    } else if message.starts_with("key with no value") {
+        line.split_once(char::is_whitespace)?
+    } else {
+        return None;
+    };
+    let (key, value) = (key.trim(), value.trim());
+    if keys(key).is_empty() || value.is_empty() || value.contains(['"', '\'', '[', ']', '{', '}', '=', ',']) {
+        return None;
+    }
+    let right = DeTable::parse(&format!("x = {value}")).is_ok();
+    Some(if right { format!("write {key} = {value}") } else { format!("write {key} = {value:?}") })
 }
 
 /// What to write instead, for the other slips that people make.

@@ -162,9 +162,21 @@ impl Scalar for Mac {
 
     fn text(text: &str) -> Result<Self, Refusal> {
         text.parse().map_err(|error| {
-            let help =
-                "write six pairs of hex digits, such as \"52:54:00:12:34:56\", or leave it out: then it is derived";
+            let help = match rewritten(text) {
+                Some(mac) => format!("write \"{mac}\""),
+                None => {
+                    "leave it out, then it is derived; or write six pairs of hex digits, such as \"52:54:00:12:34:56\""
+                        .to_owned()
+                }
+            };
             Refusal::because(format!("is {text:?}, which {error}"), help)
         })
     }
+}
+
+/// An address that is written as Windows or switches write it.
+fn rewritten(text: &str) -> Option<Mac> {
+    let digits: String = text.chars().filter(|sign| !matches!(sign, '-' | '.' | ':')).collect();
+    let pairs: Vec<&str> = (0..digits.len()).step_by(2).filter_map(|at| digits.get(at..at + 2)).collect();
+    pairs.join(":").parse().ok().filter(|_| pairs.len() == 6)
 }

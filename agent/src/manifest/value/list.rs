@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::{Refusal, Scalar};
 use crate::manifest::location::{Located, Location};
 use crate::manifest::problem::Problems;
-use crate::manifest::read::{Node, Read, Table, wrong_kind};
+use crate::manifest::read::{Node, Read, Table, wrong_kind, wrong_kind_for};
 
 /// One value, or a list of values that differ. An element that could not be read is left out.
 #[derive(Debug, Clone)]
@@ -120,7 +120,12 @@ impl<N: Scalar, T: Read + Table> Read for Named<N, T> {
 
     fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self> {
         let Some(entries) = node.entries() else {
-            wrong_kind::<Self>(node, problems);
+            match (node.value, T::HEADER.strip_suffix(".NAME]")) {
+                (DeValue::String(name), Some(header)) if N::text(name).is_ok() && !name.contains('.') => {
+                    wrong_kind_for::<Self>(node, &format!("{header}.{name}]"), problems);
+                }
+                _ => wrong_kind::<Self>(node, problems),
+            }
             return None;
         };
         let mut named = Vec::new();

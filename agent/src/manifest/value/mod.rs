@@ -10,7 +10,8 @@ mod traffic;
 mod words;
 
 use schemars::{Schema, SchemaGenerator};
-use toml::de::DeValue;
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue};
 
 pub(crate) use address::{Net, special};
 pub(crate) use list::{Entry, List, Many, Named};
@@ -21,7 +22,7 @@ pub(crate) use traffic::{Icmp, Ports};
 pub(crate) use words::Mode;
 
 use super::problem::Problems;
-use super::read::{Node, Read, wrong_kind};
+use super::read::{Node, Read, wrong_kind, wrong_kind_for};
 
 /// Why a value is refused.
 pub(crate) enum Refusal {
@@ -69,26 +70,47 @@ impl<T: Scalar> Read for T {
     }
 
     fn read(node: &Node<'_>, problems: &mut Problems) -> Option<Self> {
-        let read = match node.value {
-            DeValue::String(text) => T::text(text),
-            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) => T::integer(number),
-                Err(_) => Err(Refusal::because(
-                    "is a number beyond those of TOML",
-                    format!("write {}", <T as Scalar>::EXAMPLE),
-                )),
-            },
-            DeValue::Float(number) => number.as_str().parse().map_err(|_| Refusal::Kind).and_then(T::float),
-            DeValue::Boolean(value) => T::boolean(*value),
-            _ => Err(Refusal::Kind),
-        };
-        match read {
+        match scalar(node.value) {
             Ok(value) => return Some(value),
-            Err(Refusal::Kind) => wrong_kind::<T>(node, problems),
+            Err(Refusal::Kind) => match other_form::<T>(node.value) {
+                Some(meant) => wrong_kind_for::<T>(node, &meant, problems),
+                None => wrong_kind::<T>(node, problems),
+            },
             Err(Refusal::Because(why, help)) => {
                 problems.error(&node.location, format!("`{}` {why}", node.location.key)).help(help);
             }
         }
         None
+    }
+}
+
+fn scalar<T: Scalar>(value: &DeValue<'_>) -> Result<T, Refusal> {
+    match value {
+        DeValue::String(text) => T::text(text),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => T::integer(number),
+            Err(_) => {
+                Err(Refusal::because("is a number beyond those of TOML", format!("write {}", <T as Scalar>::EXAMPLE)))
+            }
+        },
+        DeValue::Float(number) => number.as_str().parse().map_err(|_| Refusal::Kind).and_then(T::float),
+        DeValue::Boolean(value) => T::boolean(*value),
+        _ => Err(Refusal::Kind),
+    }
+}
+
+/// The same value in the form in which it is right: without its quotes, or out of its list.
+fn other_form<T: Scalar>(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) if !text.contains(['\n', '#']) => {
+            let bare = format!("x = {text}");
+            let table = DeTable::parse(&bare).ok()?;
+            scalar::<T>(table.get_ref().get("x")?.get_ref()).is_ok().then(|| text.trim().to_owned())
+        }
+        DeValue::Array(list) => match list.first().map(Spanned::get_ref) {
+            Some(DeValue::String(text)) if list.len() == 1 && T::text(text).is_ok() => Some(format!("{text:?}")),
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -125,7 +125,7 @@ impl Scalar for LibvirtName {
         match text {
             "default" => Err(Refusal::because(
                 "is \"default\", the name of libvirt's own NAT network",
-                "write another name, such as \"LANBridge\"",
+                "write a name that no other network has, such as the segment's own",
             )),
             _ if plain(text) => Ok(Self(text.to_owned())),
             _ => Err(Refusal::because(
@@ -190,6 +190,19 @@ impl AsRef<str> for Target {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PoolPath(pub(crate) PathBuf);
 
+/// A path from the root without its detours. Where a part is a symbolic link, `..` leads elsewhere, so that a person looks.
+fn direct(relative: &str) -> PathBuf {
+    let mut path = PathBuf::from("/");
+    for part in relative.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." {
+            path.pop();
+        } else {
+            path.push(part.replace(char::is_control, ""));
+        }
+    }
+    path
+}
+
 impl Scalar for PoolPath {
     const WHAT: &'static str = "the path of a directory";
     const EXAMPLE: &'static str = "\"/var/lib/libvirt/images\"";
@@ -209,12 +222,13 @@ impl Scalar for PoolPath {
         let part = relative.split('/').find(|part| matches!(*part, "" | "." | "..") || part.contains(char::is_control));
         match part {
             None => Ok(Self(PathBuf::from(format!("/{relative}")))),
-            Some("") if relative.is_empty() => {
-                Err(Refusal::because("is the root directory", "write a directory of its own for images"))
-            }
+            Some("") if relative.is_empty() => Err(Refusal::because(
+                "is the root directory",
+                "write a directory of its own for images, such as \"/var/lib/libvirt/images\"",
+            )),
             Some(part) => Err(Refusal::because(
                 format!("has {part:?} between its slashes"),
-                "write the directory itself, without detours: the path is compared with libvirt's",
+                format!("write {:?}, the directory itself: the path is compared with libvirt's", direct(relative)),
             )),
         }
     }

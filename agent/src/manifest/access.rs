@@ -131,10 +131,10 @@ fn first(path: &Path, access: Access, may: &impl Fn(&Path, Access) -> bool, link
     for at in way.into_iter().rev() {
         if let (Ok(target), true) = (fs::read_link(at), links > 0) {
             let rest = path.strip_prefix(at).ok()?;
-            let place = at.parent()?.join(target);
+            let target = at.parent()?.join(target);
             // Not joined where it is empty: that would put a slash behind a file.
-            let place = if rest.as_os_str().is_empty() { place } else { place.join(rest) };
-            return first(&place, access, may, links - 1);
+            let target = if rest.as_os_str().is_empty() { target } else { target.join(rest) };
+            return first(&target, access, may, links - 1);
         }
         let wanted = if at == path { access } else { Access::Enter };
         if !may(at, wanted) {

@@ -28,7 +28,7 @@ impl Location {
         Location { file: 0, span: 0..0, key: String::new() }
     }
 
-    /// The same place, said of a key below it.
+    /// The location of a key below this one.
     pub(crate) fn child(&self, key: &str, span: Range<usize>) -> Location {
         let key = if bare(key) { key.to_owned() } else { format!("{key:?}") };
         let key = if self.key.is_empty() { key } else { format!("{}.{key}", self.key) };

@@ -56,13 +56,13 @@ pub struct Segment {
     pub bridge: IfName,
     /// MTU of all its links in bytes; `None` is the trunk's.
     pub mtu: Option<u32>,
-    /// The host's own place on it; `None`: the host is invisible here.
+    /// The host's own addresses and gateways on it; `None`: the host is invisible here.
     pub host: Option<Host>,
     /// A libvirt network that shows the bridge, if one does.
     pub libvirt_network: Option<String>,
 }
 
-/// The host's own place on a segment.
+/// The host's own addresses and gateways on a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// Its addresses, each with the prefix length of its network.

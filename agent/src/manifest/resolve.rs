@@ -38,8 +38,8 @@ fn segment(name: &SegmentName, table: &wire::Segment) -> Option<Segment> {
     let wire::Segment { trunk, vlan, vlan_link: _, bridge: _, mtu, host, libvirt_network } = table;
     Some(Segment {
         name: name.clone(),
-        trunk: given(trunk)?,
-        vlan: given(vlan)?,
+        trunk: value(trunk)?,
+        vlan: value(vlan)?,
         vlan_link: table.vlan_link_name()?.value,
         bridge: table.bridge_name()?.value,
         mtu: mtu.as_ref().map(|mtu| mtu.value.0),
@@ -54,7 +54,7 @@ fn segment(name: &SegmentName, table: &wire::Segment) -> Option<Segment> {
 fn host(table: &wire::Host) -> Option<Host> {
     let wire::Host { address, gateway, metric, dns } = table;
     Some(Host {
-        addresses: values(&given(address)?),
+        addresses: values(&value(address)?),
         gateways: list(gateway),
         metric: metric.as_ref().map_or(DEFAULT_METRIC, |metric| metric.value.0),
         dns: list(dns),
@@ -65,9 +65,9 @@ fn pool(name: &Name, table: &wire::Pool) -> Option<Pool> {
     let wire::Pool { path, mode, encrypted } = table;
     Some(Pool {
         name: name.0.clone(),
-        path: given(path)?.0,
+        path: value(path)?.0,
         mode: mode.as_ref().map_or(POOL_MODE, |mode| mode.value.0),
-        encrypted: given(encrypted).unwrap_or(false),
+        encrypted: value(encrypted).unwrap_or(false),
     })
 }
 
@@ -80,7 +80,7 @@ fn guest(name: &GuestName, table: &wire::Guest, segments: &[Segment]) -> Option<
     disks.sort_by(|a, b| a.target.cmp(&b.target));
     Some(Guest {
         name: name.clone(),
-        memory: given(memory)?.0,
+        memory: value(memory)?.0,
         vcpus: vcpus.as_ref().map_or(Vcpus { now: 1, max: 1 }, |vcpus| self::vcpus(&vcpus.value)),
         disks,
         nics: match nic {
@@ -88,7 +88,7 @@ fn guest(name: &GuestName, table: &wire::Guest, segments: &[Segment]) -> Option<
             None => Vec::new(),
         },
         limits: limits.as_ref().map(|limits| self::limits(&limits.value)).unwrap_or_default(),
-        start: given(start).unwrap_or(true),
+        start: value(start).unwrap_or(true),
     })
 }
 
@@ -100,9 +100,9 @@ fn disk(guest: &GuestName, target: &Target, table: &wire::Disk) -> Option<Disk> 
     let wire::Disk { pool, size, format: _, volume: _ } = table;
     Some(Disk {
         target: target.0.clone(),
-        pool: given(pool)?.0,
+        pool: value(pool)?.0,
         volume: table.volume_name(guest, target),
-        size: given(size)?.0,
+        size: value(size)?.0,
         format: table.format_or_raw(),
     })
 }
@@ -114,9 +114,9 @@ fn nic(guest: &GuestName, name: &SegmentName, table: &wire::Nic, segments: &[Seg
         segment: name.clone(),
         bridge: segment.bridge.clone(),
         tap: identity::tap(guest, name)?,
-        mac: given(mac).unwrap_or_else(|| identity::nic_mac(guest, name)),
+        mac: value(mac).unwrap_or_else(|| identity::nic_mac(guest, name)),
         addresses: list(address),
-        dhcp: given(dhcp).unwrap_or(false),
+        dhcp: value(dhcp).unwrap_or(false),
     })
 }
 
@@ -133,7 +133,7 @@ fn allow(table: &wire::Allow) -> Option<Allow> {
     let wire::Allow { from, to, from_net, to_net, tcp, udp, icmp, any } = table;
     let nets = |nets: &Option<Located<List<Net>>>| list(nets).into_iter().map(|Net(net)| net).collect();
     let ports = |ports: &Option<Located<List<Ports>>>| list(ports).into_iter().map(|Ports(ports)| ports).collect();
-    let side = |side: &Option<Located<List<Endpoint>>>| Some(values(&given(side)?));
+    let side = |side: &Option<Located<List<Endpoint>>>| Some(values(&value(side)?));
     Some(Allow {
         from: side(from)?,
         to: side(to)?,
@@ -142,15 +142,15 @@ fn allow(table: &wire::Allow) -> Option<Allow> {
         tcp: ports(tcp),
         udp: ports(udp),
         icmp: icmp.as_ref().map(|icmp| icmp.value.0.clone()).unwrap_or_default(),
-        any: given(any).unwrap_or(false),
+        any: value(any).unwrap_or(false),
     })
 }
 
 fn default_network(wire::Libvirt { default_network }: &wire::Libvirt) -> DefaultNetwork {
-    given(default_network).unwrap_or(DefaultNetwork::Keep)
+    value(default_network).unwrap_or(DefaultNetwork::Keep)
 }
 
-fn given<T: Clone>(key: &Option<Located<T>>) -> Option<T> {
+fn value<T: Clone>(key: &Option<Located<T>>) -> Option<T> {
     key.as_ref().map(|at| at.value.clone())
 }
 

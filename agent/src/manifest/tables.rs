@@ -19,7 +19,7 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Adds the tables of one more file. A table that stands in an earlier file too is a problem of both places.
+    /// Adds the tables of one more file. A table that stands in an earlier file too is a problem of both locations.
     pub(crate) fn add(&mut self, file: Root, problems: &mut Problems) {
         merge(&mut self.trunks, file.trunk, problems);
         merge(&mut self.segments, file.segment, problems);

@@ -52,7 +52,7 @@ table! {
         optional "bridge" = bridge: IfName,
         /// MTU in bytes of the VLAN link, the bridge and its ports; the trunk's unless given.
         optional "mtu" = mtu: Mtu,
-        /// The host's own place on the segment. Without it the host is invisible there.
+        /// The host's own addresses and gateways on the segment. Without them the host is invisible there.
         optional "host" = host: Host,
         /// Name of a libvirt network that shows the bridge to virt-manager; none unless given.
         optional "libvirt-network" = libvirt_network: LibvirtName,
@@ -60,7 +60,7 @@ table! {
 }
 
 table! {
-    /// The host's own place on a segment.
+    /// The host's own addresses and gateways on a segment.
     "[segment.NAME.host]" Host {
         /// The host's own addresses with their prefix lengths, at least one.
         required "address" = address: List<IpNet>,
@@ -184,7 +184,7 @@ impl Segment {
         self.link_name(self.bridge.as_ref(), "br")
     }
 
-    fn link_name(&self, given: Option<&Located<IfName>>, prefix: &str) -> Option<Located<IfName>> {
+    fn link_name(&self, declared: Option<&Located<IfName>>, prefix: &str) -> Option<Located<IfName>> {
         let vlan = self.vlan.as_ref()?;
         let derived = || {
             format!("{prefix}{}", vlan.value)
@@ -192,7 +192,7 @@ impl Segment {
                 .ok()
                 .map(|value| Located { value, location: vlan.location.clone() })
         };
-        given.cloned().or_else(derived)
+        declared.cloned().or_else(derived)
     }
 }
 

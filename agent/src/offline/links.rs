@@ -40,7 +40,7 @@ pub(super) fn applied(base: &Desired, planned: &Desired) -> Observed {
     observed
 }
 
-/// A link that somebody else made. Its address is that of its place once it is added.
+/// A link that somebody else made. It gets its MAC address where it is added.
 fn foreign(name: &str) -> Link {
     Link { name: name.to_owned(), up: true, mtu: MTU, ipv6: Some(true), ..Link::default() }
 }

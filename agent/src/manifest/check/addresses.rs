@@ -40,15 +40,15 @@ pub(super) fn check(tables: &Tables, problems: &mut Problems) {
 }
 
 fn mac(guest: &GuestName, nic: &Entry<SegmentName, Nic>, taken: &mut Taken<'_>, problems: &mut Problems) {
-    let given = nic.table.mac.as_ref();
-    let mac = given.map_or_else(|| identity::nic_mac(guest, &nic.name), |at| at.value);
-    let location = given.map_or(&nic.location, |at| &at.location);
+    let declared = nic.table.mac.as_ref();
+    let mac = declared.map_or_else(|| identity::nic_mac(guest, &nic.name), |at| at.value);
+    let location = declared.map_or(&nic.location, |at| &at.location);
     if let Some((first, earlier)) = taken.macs.claim(mac, location, &nic.location.key) {
         problems
             .error(location, format!("{earlier} and {} have the same MAC {mac}", nic.location.key))
-            .label(if given.is_some() { "again" } else { "derived for this one" })
+            .label(if declared.is_some() { "again" } else { "derived for this one" })
             .also(&first, format!("first for {earlier}"))
-            .help(if given.is_some() {
+            .help(if declared.is_some() {
                 "leave it out: then it is derived"
             } else {
                 "write mac = \"52:54:00:...\" at one of them"

@@ -1,20 +1,20 @@
-//! Things of which there can be one only: a second claim names both places.
+//! Things of which there can be one only: a second claim names both locations.
 
 use std::collections::BTreeMap;
 
 use crate::manifest::location::Location;
 
-/// Who holds what.
+/// Who claimed what, and where.
 pub(super) struct Claims<K> {
-    held: BTreeMap<K, (Location, String)>,
+    claimed: BTreeMap<K, (Location, String)>,
 }
 
 impl<K: Ord> Claims<K> {
     pub(super) fn new() -> Self {
-        Self { held: BTreeMap::new() }
+        Self { claimed: BTreeMap::new() }
     }
 
-    /// Holds the thing for somebody, or tells where and by whom it is held already.
+    /// Claims the thing for somebody, or tells where and by whom it is claimed already.
     pub(super) fn claim(
         &mut self,
         thing: K,
@@ -22,10 +22,10 @@ impl<K: Ord> Claims<K> {
         holder: impl Into<String>,
     ) -> Option<(Location, String)> {
         let holder = (location.clone(), holder.into());
-        match self.held.get(&thing) {
+        match self.claimed.get(&thing) {
             Some(earlier) => Some(earlier.clone()),
             None => {
-                self.held.insert(thing, holder);
+                self.claimed.insert(thing, holder);
                 None
             }
         }

@@ -110,7 +110,7 @@ fn tags(tables: &Tables, problems: &mut Problems) -> BTreeSet<SegmentName> {
 struct Interface {
     at: Located<IfName>,
     holder: String,
-    /// The key that would give it another name, where it was not given but derived.
+    /// The key that would give it another name, where it is derived.
     derived: Option<&'static str>,
 }
 
@@ -120,7 +120,7 @@ fn names(tables: &Tables, doubled: &BTreeSet<SegmentName>, problems: &mut Proble
         let Some((first, earlier)) = claims.claim(at.value.clone(), &at.location, &holder) else { continue };
         let help = match derived {
             None => "write another name at one of them".to_owned(),
-            Some(key) => format!("give one of them a name of its own, such as {key} = \"{}b\"", at.value),
+            Some(key) => format!("give one of them a name of its own, such as {key} = \"{:.14}b\"", at.value.as_str()),
         };
         problems
             .error(&at.location, format!("two interfaces would be called {}: {earlier} and {holder}", at.value))
@@ -137,9 +137,9 @@ fn all_names(tables: &Tables, doubled: &BTreeSet<SegmentName>) -> Vec<Interface>
         names.push(Interface { at, holder: format!("the trunk {}", trunk.name), derived: None });
     }
     for Entry { name, table, .. } in &tables.segments.0 {
-        let mut add = |at: Option<Located<IfName>>, given: bool, key: &'static str, what: &str| {
-            if let Some(at) = at.filter(|_| given || !doubled.contains(name)) {
-                let derived = if given { None } else { Some(key) };
+        let mut add = |at: Option<Located<IfName>>, declared: bool, key: &'static str, what: &str| {
+            if let Some(at) = at.filter(|_| declared || !doubled.contains(name)) {
+                let derived = if declared { None } else { Some(key) };
                 names.push(Interface { at, holder: format!("the {what} of segment.{}", name), derived });
             }
         };

@@ -1,7 +1,7 @@
 //! Runs the daemon under ptrace(2) and kills it where it is about to write.
 //!
 //! strace's own injection counts each thread's calls for itself and knows no reads from writes; here every thread's writes
-//! are one sequence.
+//! are one sequence. A filter of seccomp(2) stops the daemon at the calls that may write and at no other.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -22,7 +22,8 @@ use crate::cases::daemon::USER;
 
 /// As the unit grants: an ordinary user and one capability. It waits for a line, so that it is traced before it begins.
 const SCRIPT: &str = "read -r line; exec setpriv --reuid=\"$0\" --regid=\"$0\" --init-groups --inh-caps=-all,+net_admin \
-                      --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs /usr/sbin/bulkheadd";
+                      --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs \
+                      --seccomp-filter=\"$1\" /usr/sbin/bulkheadd";
 const WRITES: [i64; 8] = [
     libc::SYS_write,
     libc::SYS_sendto,
@@ -33,6 +34,7 @@ const WRITES: [i64; 8] = [
     libc::SYS_renameat,
     libc::SYS_renameat2,
 ];
+const FILTER: &str = "/run/lab-traced.bpf";
 const LOG: &str = "/run/lab-traced.log";
 /// Longer than any message that is looked into; more of it is not read.
 const LONGEST: usize = 1 << 20;
@@ -109,11 +111,12 @@ fn ended(thread: JoinHandle<Result<(), String>>) -> Result<(), String> {
 fn spawn() -> Result<Pid, String> {
     let failed = |error: std::io::Error| format!("start the daemon: {error}");
     let log = File::create(LOG).map_err(failed)?;
+    std::fs::write(FILTER, filter()).map_err(failed)?;
     let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT, USER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+    command.args(["-c", SCRIPT, USER, FILTER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
     let mut child = command.spawn().map_err(failed)?;
     let process = Pid::from_raw(child.id().cast_signed());
-    let options = Options::PTRACE_O_TRACESYSGOOD
+    let options = Options::PTRACE_O_TRACESECCOMP
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACEEXEC
         | Options::PTRACE_O_EXITKILL;
@@ -122,15 +125,34 @@ fn spawn() -> Result<Pid, String> {
     Ok(process)
 }
 
-/// Lets it run from call to call, until it has ended.
+/// Stops at [`WRITES`] and lets every other call pass: instructions of classic BPF, as the kernel has them in memory.
+fn filter() -> Vec<u8> {
+    let instruction = |code: u32, then: usize, value: u32| {
+        let [low, high] = (code as u16).to_ne_bytes();
+        let [a, b, c, d] = value.to_ne_bytes();
+        [low, high, then as u8, 0, a, b, c, d]
+    };
+    // The number of the call is the first word that the filter is shown.
+    let number = instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0);
+    // Each jumps over the others and over the first return.
+    let equal = |(at, call): (usize, &i64)| {
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, WRITES.len() - at, *call as u32)
+    };
+    let ends = [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_TRACE].map(|end| instruction(libc::BPF_RET, 0, end));
+    let calls = WRITES.iter().enumerate().map(equal);
+    std::iter::once(number).chain(calls).chain(ends).flatten().collect()
+}
+
+/// Lets it run from write to write, until it has ended.
 fn follow(process: Pid, at: &Stop, writes: &Mutex<Vec<String>>) -> Result<(), Errno> {
     // Only of this thread: other children of the lab are others' to wait for.
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     loop {
         let (thread, signal) = match waitpid(None, Some(flags)) {
             Ok(WaitStatus::Exited(ended, _) | WaitStatus::Signaled(ended, _, _)) if ended == process => return Ok(()),
-            Ok(WaitStatus::PtraceSyscall(thread)) => {
-                if let Some(write) = entered(thread)
+            Ok(WaitStatus::PtraceEvent(thread, _, event)) => {
+                if event == Event::PTRACE_EVENT_SECCOMP as i32
+                    && let Some(write) = entered(thread)
                     && let Ok(mut writes) = writes.lock()
                 {
                     let name = numbered(&write, &writes);
@@ -142,13 +164,12 @@ fn follow(process: Pid, at: &Stop, writes: &Mutex<Vec<String>>) -> Result<(), Er
                 }
                 (thread, None)
             }
-            Ok(WaitStatus::PtraceEvent(thread, _, _)) => (thread, None),
             Ok(WaitStatus::Stopped(thread, signal)) => (thread, Some(signal)),
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(Errno::ECHILD) => return Ok(()),
             Err(error) => return Err(error),
         };
-        match ptrace::syscall(thread, signal) {
+        match ptrace::cont(thread, signal) {
             // It was killed meanwhile; its end is still to be waited for.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => return Err(error),
@@ -163,14 +184,10 @@ fn numbered(write: &str, before: &[String]) -> String {
     std::iter::once(write.to_owned()).chain(names).find(free).unwrap_or_default()
 }
 
-/// The write that a thread is about to make, if it is one.
+/// The write that a thread is about to make, if the call that it has entered is one.
 fn entered(thread: Pid) -> Option<String> {
     let registers = ptrace::getregs(thread).ok()?;
     let call = registers.orig_rax.cast_signed();
-    // The kernel puts ENOSYS there on entry, and the result on exit.
-    if !WRITES.contains(&call) || registers.rax.cast_signed() != -i64::from(Errno::ENOSYS as i32) {
-        return None;
-    }
     let memory = Memory(File::open(format!("/proc/{thread}/mem")).ok()?);
     let bytes = match call {
         libc::SYS_write | libc::SYS_sendto => memory.bytes(registers.rsi, registers.rdx)?,
@@ -218,6 +235,19 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_filter_stops_at_each_write_and_lets_others_pass() {
+        let program: Vec<[u8; 8]> = filter().chunks(8).map(|bytes| bytes.try_into().unwrap()).collect();
+        let value = |at: usize| u32::from_ne_bytes(program[at][4..].try_into().unwrap());
+        let ends = |call: i64| {
+            let compared = 1..program.len() - 2;
+            let jump = compared.clone().find(|at| i64::from(value(*at)) == call);
+            value(jump.map_or(compared.end, |at| at + 1 + usize::from(program[at][2])))
+        };
+        assert!(WRITES.iter().all(|call| ends(*call) == libc::SECCOMP_RET_TRACE));
+        assert_eq!(ends(libc::SYS_recvmsg), libc::SECCOMP_RET_ALLOW);
+    }
 
     #[test]
     fn it_stops_before_the_second_of_a_kind_too() {

@@ -26,18 +26,24 @@ use super::xml::{read_host, read_network};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Libvirt {
-    /// Observes libvirt. That it is absent, or does not answer, is an observation and not an error.
+    /// Takes up what is followed from now on: its guests are not asked to shut down any more, and whether mounts wake depends
+    /// on its pools.
+    pub fn follow(&self, desired: &Desired) {
+        let encrypted = desired.pools.iter().any(|pool| pool.encrypted);
+        self.shared.mounts_matter.store(encrypted, Ordering::Relaxed);
+        self.shared.patience.declared(desired.guests.iter().map(|guest| &guest.name));
+    }
+
+    /// Observes libvirt, for whichever manifest: what was asked of guests, and what wakes, stays as it is. That libvirt is
+    /// absent, or does not answer, is an observation and not an error.
     ///
     /// # Errors
     /// libvirt refused to list its objects, or its capabilities are no XML.
     pub async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
-        let encrypted = desired.pools.iter().any(|pool| pool.encrypted);
-        self.shared.mounts_matter.store(encrypted, Ordering::Relaxed);
-        self.shared.patience.looked(Instant::now());
         let wanted = desired.clone();
         match self.call(DEADLINE, move |connect| read(connect, &wanted)).await {
             Ok(observed) => {
-                let recent = self.shared.patience.recent(desired, &observed.domains, Instant::now());
+                let recent = self.shared.patience.recent(&observed.domains, Instant::now());
                 Ok(Observed { recent, timing: self.shared.patience.timing, ..observed })
             }
             Err(Error::Down(why)) => Ok(Observed::down(why)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bulkhead_types::GuestName;
 use tokio::time::Instant;
 
-use super::model::{Desired, DomainFound, Recent, State, Timing};
+use super::model::{DomainFound, Recent, State, Timing};
 
 #[derive(Debug, Default)]
 struct Asked {
@@ -19,11 +19,11 @@ struct Asked {
     shut_down: Option<Instant>,
 }
 
-/// When which guest was asked what, and when somebody last looked at that.
+/// When which guest was asked what.
 #[derive(Debug)]
 pub(super) struct Patience {
     pub(super) timing: Timing,
-    asked: Mutex<(BTreeMap<GuestName, Asked>, Option<Instant>)>,
+    asked: Mutex<BTreeMap<GuestName, Asked>>,
 }
 
 impl Patience {
@@ -31,60 +31,56 @@ impl Patience {
         Self { timing, asked: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (BTreeMap<GuestName, Asked>, Option<Instant>)> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<GuestName, Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A start was tried, and failed for that reason or not.
     pub(super) fn started(&self, guest: &GuestName, failure: Option<String>, now: Instant) {
         let mut all = self.lock();
-        let asked = all.0.entry(guest.clone()).or_default();
+        let asked = all.entry(guest.clone()).or_default();
         (asked.started, asked.failure) = (Some(now), failure);
     }
 
     /// A shutdown was asked.
     pub(super) fn shut_down(&self, guest: &GuestName, now: Instant) {
-        self.lock().0.entry(guest.clone()).or_default().shut_down = Some(now);
+        self.lock().entry(guest.clone()).or_default().shut_down = Some(now);
     }
 
-    /// Somebody looks, or tries to: an end that has passed is no news any more, also while libvirt cannot be asked.
-    pub(super) fn looked(&self, now: Instant) {
-        self.lock().1 = Some(now);
+    /// What is followed declares these guests: that one of them was to shut down is over, and the next time it is asked anew.
+    pub(super) fn declared<'a>(&self, guests: impl Iterator<Item = &'a GuestName>) {
+        let mut all = self.lock();
+        for guest in guests {
+            if let Some(asked) = all.get_mut(guest) {
+                asked.shut_down = None;
+            }
+        }
     }
 
     /// What still counts, seen against what is there now: the rest is forgotten.
-    pub(super) fn recent(
-        &self,
-        desired: &Desired,
-        domains: &BTreeMap<String, DomainFound>,
-        now: Instant,
-    ) -> BTreeMap<GuestName, Recent> {
+    pub(super) fn recent(&self, domains: &BTreeMap<String, DomainFound>, now: Instant) -> BTreeMap<GuestName, Recent> {
         let mut all = self.lock();
-        all.1 = Some(now);
-        let asked = &mut all.0;
-        asked.retain(|guest, asked| {
-            let declared = desired.guests.iter().any(|declared| declared.name == *guest);
+        all.retain(|guest, asked| {
             let up = domains.get(guest.as_str()).is_some_and(|found| found.state != State::ShutOff);
             asked.started = asked.started.filter(|at| now.duration_since(*at) < self.timing.start_interval);
-            asked.shut_down = asked.shut_down.filter(|_| up && !declared);
+            asked.shut_down = asked.shut_down.filter(|_| up);
             asked.started.is_some() || asked.shut_down.is_some()
         });
         let age = |at: &Option<Instant>| at.map(|at| now.duration_since(at));
-        let recent = asked.iter().map(|(guest, asked)| {
+        let recent = all.iter().map(|(guest, asked)| {
             let (started, shut_down) = (age(&asked.started), age(&asked.shut_down));
             (guest.clone(), Recent { started, failure: asked.failure.clone(), shut_down })
         });
         recent.collect()
     }
 
-    /// When the next one stops to count, so that somebody has to look again. One that stopped while nobody looked is still
-    /// the next one.
-    pub(super) fn next_end(&self) -> Option<Instant> {
-        let all = self.lock();
+    /// When the next one stops to count, of those that had not by `told`, so that somebody has to look again.
+    pub(super) fn next_end(&self, told: Option<Instant>) -> Option<Instant> {
         let end = |at: Option<Instant>, patience: Duration| {
-            at.map(|at| at + patience).filter(|end| all.1.is_none_or(|looked| *end > looked))
+            at.map(|at| at + patience).filter(|end| told.is_none_or(|told| *end > told))
         };
-        let ends = all.0.values().flat_map(|asked| {
+        let all = self.lock();
+        let ends = all.values().flat_map(|asked| {
             let Timing { shutdown_timeout, start_interval } = self.timing;
             [end(asked.started, start_interval), end(asked.shut_down, shutdown_timeout)].into_iter().flatten()
         });
@@ -103,7 +99,7 @@ mod tests {
     }
 
     fn recent(patience: &Patience, now: Instant) -> BTreeMap<GuestName, Recent> {
-        patience.recent(&Desired::default(), &BTreeMap::new(), now)
+        patience.recent(&BTreeMap::new(), now)
     }
 
     #[test]
@@ -111,25 +107,36 @@ mod tests {
         let (patience, guest, begin) = (patience(), "web".parse::<GuestName>().unwrap(), Instant::now());
         patience.started(&guest, Some("no memory".to_owned()), begin);
         assert_eq!(recent(&patience, begin + 10 * SECOND)[&guest].started, Some(10 * SECOND));
-        assert_eq!(patience.next_end(), Some(begin + 30 * SECOND));
+        assert_eq!(patience.next_end(None), Some(begin + 30 * SECOND));
         assert_eq!(recent(&patience, begin + 30 * SECOND), BTreeMap::new());
-        assert_eq!(patience.next_end(), None);
+        assert_eq!(patience.next_end(None), None);
     }
 
     #[test]
-    fn an_end_that_passed_while_nobody_looked_still_wakes() {
+    fn an_end_wakes_once_whoever_looks_when() {
         let (patience, guest, begin) = (patience(), "web".parse::<GuestName>().unwrap(), Instant::now());
         patience.started(&guest, None, begin);
         recent(&patience, begin + 29 * SECOND);
-        assert_eq!(patience.next_end(), Some(begin + 30 * SECOND));
+        assert_eq!(patience.next_end(Some(begin + 29 * SECOND)), Some(begin + 30 * SECOND));
+        assert_eq!(patience.next_end(Some(begin + 30 * SECOND)), None);
     }
 
     #[test]
     fn a_shutdown_is_forgotten_once_the_guest_is_down_or_gone() {
         let (patience, guest, begin) = (patience(), "web".parse::<GuestName>().unwrap(), Instant::now());
         patience.shut_down(&guest, begin);
-        assert_eq!(patience.next_end(), Some(begin + 60 * SECOND));
+        assert_eq!(patience.next_end(None), Some(begin + 60 * SECOND));
         assert_eq!(recent(&patience, begin + SECOND), BTreeMap::new());
-        assert_eq!(patience.next_end(), None);
+        assert_eq!(patience.next_end(None), None);
+    }
+
+    #[test]
+    fn a_shutdown_is_forgotten_when_what_is_followed_declares_the_guest_again() {
+        let (patience, guest, begin) = (patience(), "web".parse::<GuestName>().unwrap(), Instant::now());
+        patience.shut_down(&guest, begin);
+        patience.declared(std::iter::once(&"db".parse().unwrap()));
+        assert_eq!(patience.next_end(None), Some(begin + 60 * SECOND));
+        patience.declared(std::iter::once(&guest));
+        assert_eq!(patience.next_end(None), None);
     }
 }

@@ -81,6 +81,21 @@ async fn what_somebody_edits_is_mended() {
     assert_eq!(again(&libvirt, &desired).await, Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn a_plan_for_another_manifest_does_not_forget_that_a_guest_was_asked_to_shut_down() {
+    let (libvirt, desired) = (libvirt("asked").await, desired());
+    apply(&libvirt, &desired).await;
+    let gone = Desired { guests: Vec::new(), ..desired.clone() };
+    let (example, asked) = ("example".parse().unwrap(), tokio::time::Instant::now() - Duration::from_secs(7));
+    libvirt.shared.patience.shut_down(&example, asked);
+    libvirt.follow(&gone);
+    libvirt.observe(&desired).await.unwrap();
+    let recent = libvirt.observe(&gone).await.unwrap().recent;
+    assert!(recent[&example].shut_down.unwrap() >= Duration::from_secs(7), "{recent:?}");
+    libvirt.follow(&desired);
+    assert_eq!(libvirt.observe(&desired).await.unwrap().recent[&example].shut_down, None);
+}
+
 /// What would be lost with the example if it left the manifest now.
 async fn irreplaceable(libvirt: &Libvirt, desired: &Desired) -> Vec<String> {
     let gone = Desired { guests: Vec::new(), ..desired.clone() };

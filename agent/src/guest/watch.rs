@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use super::error::Error;
 use super::sys;
@@ -20,6 +21,8 @@ pub struct Watch {
     shared: Arc<Shared>,
     /// Polls as urgent whenever a mount comes or goes (proc(5)).
     mounts: AsyncFd<File>,
+    /// When an end of patience last woke; those until then are no news any more.
+    told: Option<Instant>,
 }
 
 impl Watch {
@@ -27,7 +30,7 @@ impl Watch {
         let failed = |source| Error::Read { path: MOUNTINFO, source };
         let file = File::open(MOUNTINFO).map_err(failed)?;
         let mounts = sys::urgent(file).map_err(failed)?;
-        Ok(Self { shared, mounts })
+        Ok(Self { shared, mounts, told: None })
     }
 
     /// Waits until there is something to look at. Many changes are one wake.
@@ -36,7 +39,7 @@ impl Watch {
     /// The runtime can no longer wait for `/proc/self/mountinfo`.
     pub async fn wake(&mut self) -> Result<(), Error> {
         loop {
-            let end = self.shared.patience.next_end();
+            let end = self.shared.patience.next_end(self.told);
             let patience = async {
                 match end {
                     Some(end) => tokio::time::sleep_until(end).await,
@@ -45,7 +48,10 @@ impl Watch {
             };
             tokio::select! {
                 () = self.shared.changed.notified() => return Ok(()),
-                () = patience => return Ok(()),
+                () = patience => {
+                    self.told = Some(Instant::now());
+                    return Ok(());
+                }
                 ready = self.mounts.ready(Interest::PRIORITY) => {
                     ready.map_err(|source| Error::Read { path: MOUNTINFO, source })?.clear_ready();
                     if self.shared.mounts_matter.load(Ordering::Relaxed) {

@@ -51,6 +51,10 @@ impl Room for Guests {
         &mut states.guests
     }
 
+    fn follow(&mut self, desired: &Self::Desired) {
+        self.0.follow(&desired.libvirt);
+    }
+
     async fn observe(&mut self, desired: &Self::Desired) -> Result<Self::Observed, Unread> {
         let observed = self.0.observe(&desired.libvirt).await.map_err(|error| Unread::Refused(chain(&error)))?;
         match &observed.down {

@@ -56,6 +56,9 @@ pub(super) async fn look<R: Room>(
 ) -> (StateOf<R>, Vec<Done>) {
     let mut done = Vec::new();
     let mut tried: Vec<(R::Step, Outcome)> = Vec::new();
+    if mode == Mode::Apply {
+        room.follow(desired);
+    }
     for round in 0.. {
         let observed = match room.observe(desired).await {
             Ok(observed) => observed,
@@ -109,6 +112,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Fake {
         cancellation: Cancellation,
+        followed: usize,
         observed: usize,
         applied: usize,
     }
@@ -132,6 +136,9 @@ mod tests {
         }
         fn state_mut(_: &mut States) -> &mut StateOf<Self> {
             unreachable!("a look alone knows no other room")
+        }
+        fn follow(&mut self, (): &()) {
+            self.followed += 1;
         }
         async fn observe(&mut self, (): &()) -> Result<usize, Unread> {
             self.observed += 1;
@@ -158,6 +165,15 @@ mod tests {
             Vec::new()
         }
         fn page(_: &Desired, _: &States, _: &mut Status) {}
+    }
+
+    #[tokio::test]
+    async fn a_look_for_a_plan_is_not_taken_for_what_is_followed() {
+        let mut room = Fake::default();
+        look(&mut room, &(), Mode::Plan, &Cancellation::default(), &mut |_| ()).await;
+        assert_eq!(room.followed, 0);
+        look(&mut room, &(), Mode::Apply, &Cancellation::default(), &mut |_| ()).await;
+        assert_eq!(room.followed, 1);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ async fn changes_of_somebody_else_wake_and_are_mended() {
     ];
     for edit in edits {
         assert_ne!(edit, definition);
-        world.quiet(&desired).await;
+        world.quiet().await;
         define("define", &edit);
         tokio::time::timeout(PATIENCE, world.watch.wake()).await.expect("a wake").unwrap();
         let (steps, _) = world.settle(&desired).await;
@@ -54,7 +54,7 @@ async fn domains_networks_and_pools_that_change_are_events() {
         "pool-start t-images",
         "destroy t-event",
     ] {
-        world.quiet(&desired).await;
+        world.quiet().await;
         virsh(change);
         tokio::time::timeout(PATIENCE, world.watch.wake()).await.unwrap_or_else(|_| panic!("{change}")).unwrap();
     }

@@ -78,7 +78,7 @@ async fn a_guest_that_leaves_is_asked_kept_and_only_by_force_destroyed_and_its_v
     let (steps, rest) = world.settle(&gone).await;
     assert_eq!(steps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shutdown t-leave"]);
     assert!(told(&rest)[0].contains("has 15 s to shut down"), "{rest:?}");
-    world.quiet(&gone).await;
+    world.quiet().await;
     // iPXE does not hear its power button: the end of patience is a wake of its own. Others may come before.
     let end = async {
         loop {

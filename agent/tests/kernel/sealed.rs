@@ -47,7 +47,7 @@ async fn guests_of_an_encrypted_pool_wait_until_it_is_mounted_and_then_start_by_
     assert!(held.iter().any(|told| told.starts_with("guest t-sealed Held: is not started")), "{held:#?}");
     assert!(!std::path::Path::new(IMAGES).exists(), "nothing is made below it");
     let _sealed = Sealed::unlock();
-    world.quiet(&desired).await;
+    world.quiet().await;
     run(&format!("mount /dev/mapper/t-sealed {IMAGES}"));
     world.until(&desired, "the mount", |observed| observed.unencrypted.is_empty()).await;
     let (_, rest) = world.settle(&desired).await;

@@ -174,6 +174,7 @@ impl World {
 
     /// What libvirt has; it may be slow, and is asked again.
     pub(crate) async fn observe(&self, desired: &Desired) -> Observed {
+        self.libvirt.follow(desired);
         let answered = async {
             loop {
                 let observed = self.libvirt.observe(desired).await.unwrap();
@@ -239,11 +240,9 @@ impl World {
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no event brought: {what}"))
     }
 
-    /// Waits until no event comes any more. Each is looked at, or the end of a patience would come again and again.
-    pub(crate) async fn quiet(&mut self, desired: &Desired) {
-        while tokio::time::timeout(Duration::from_secs(2), self.watch.wake()).await.is_ok() {
-            self.libvirt.observe(desired).await.unwrap();
-        }
+    /// Waits until no event comes any more.
+    pub(crate) async fn quiet(&mut self) {
+        while tokio::time::timeout(Duration::from_secs(2), self.watch.wake()).await.is_ok() {}
     }
 }
 

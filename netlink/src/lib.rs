@@ -3,8 +3,8 @@
 //! The flow is the file list: [`Kernel::observe`] reads what the kernel has, [`plan()`] compares it with what the manifest
 //! wants and says which writes are missing, [`Kernel::apply`] sends them, many in one send and each acknowledged, and
 //! [`Watch`] tells when to look again. Links of ours are known by their group, addresses and routes by their protocol
-//! number ([`model`]); nothing else is ever changed, but `IFF_UP` on a declared trunk, and flags, MTU, static FDB
-//! entry and `disable_ipv6` of a declared port on a bridge of ours.
+//! number ([`model`]); nothing else is ever changed, but `IFF_UP` on a declared trunk, and `IFF_UP`, flags,
+//! MTU, static FDB entry and `disable_ipv6` of a declared port on a bridge of ours.
 
 mod apply;
 mod error;

@@ -89,6 +89,9 @@ pub enum Step {
     AddRoute { bridge: SegmentBridge, index: u32, gateway: IpAddr, metric: u32 },
     /// Set the flags, and the MTU if given, of a port on a bridge of ours.
     ChangePort { bridge: SegmentBridge, port: IfName, index: u32, flags: PortFlags, mtu: Option<u32> },
+    /// Set a declared port on a bridge of ours up. libvirt sets every tap up that it makes, also the one of a NIC whose link the
+    /// guest's definition has down: that is a matter between QEMU and the guest.
+    PortUp { bridge: SegmentBridge, port: IfName, index: u32 },
     /// Delete a static FDB entry of a declared port that is not its NIC's.
     DeleteFdb { bridge: SegmentBridge, port: IfName, index: u32, mac: Mac },
     /// Make the NIC's address static on its port.
@@ -130,6 +133,7 @@ impl bulkhead_types::Step for Step {
             | Self::AddAddress { bridge, .. }
             | Self::AddRoute { bridge, .. }
             | Self::ChangePort { bridge, .. }
+            | Self::PortUp { bridge, .. }
             | Self::DeleteFdb { bridge, .. }
             | Self::AddFdb { bridge, .. } => bridge.object(),
         }
@@ -181,6 +185,7 @@ impl fmt::Display for Step {
                 }
                 write_flags(f, port, flags)
             }
+            Self::PortUp { port, .. } => write!(f, "ip link set {port} up"),
             Self::DeleteFdb { port, mac, .. } => write!(f, "bridge fdb delete {mac} dev {port} master static"),
             Self::AddFdb { port, mac, .. } => write!(f, "bridge fdb add {mac} dev {port} master static"),
         }

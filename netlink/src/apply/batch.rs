@@ -43,7 +43,7 @@ impl Method {
             Step::LinkUp { .. } => 6,
             Step::AddAddress { .. } => 7,
             Step::AddRoute { .. } => 8,
-            Step::ChangePort { .. } | Step::DeleteFdb { .. } | Step::AddFdb { .. } => 9,
+            Step::ChangePort { .. } | Step::DeleteFdb { .. } | Step::AddFdb { .. } | Step::PortUp { .. } => 9,
         };
         Self::Each { phase }
     }

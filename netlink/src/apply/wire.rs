@@ -22,7 +22,7 @@ use crate::step::{Change, Step};
 pub(super) fn message(step: &Step) -> Option<Message> {
     Some(match step {
         Step::SetIpv6 { .. } => return None,
-        Step::TrunkUp { index, .. } | Step::LinkUp { index, .. } => {
+        Step::TrunkUp { index, .. } | Step::LinkUp { index, .. } | Step::PortUp { index, .. } => {
             change(LinkUnspec::new_with_index(*index).up().build())
         }
         Step::LinkDown { index, .. } => change(LinkUnspec::new_with_index(*index).down().build()),

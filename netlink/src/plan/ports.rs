@@ -86,22 +86,29 @@ fn guest(built: &BuiltSegment<'_>, name: &IfName, port: &Port, link: &Link, look
         phases.ports.push(Step::DeleteFdb { bridge: bridge.clone(), port: name.clone(), index, mac });
     }
     if !lookup.fdb_of(index).any(|mac| mac == port.mac) {
-        phases.ports.push(Step::AddFdb { bridge, port: name.clone(), index, mac: port.mac });
+        phases.ports.push(Step::AddFdb { bridge: bridge.clone(), port: name.clone(), index, mac: port.mac });
+    }
+    if !link.up {
+        phases.ports.push(Step::PortUp { bridge, port: name.clone(), index });
     }
 }
 
 /// A declared port that stands somewhere else: it is not ours to move.
 fn misplaced(name: &IfName, port: &Port, link: &Link, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
     let master = link.master.filter(|index| !gone.contains(index)).and_then(|index| lookup.link(index));
-    let (stands, passes) = match master {
-        None => ("on no bridge".to_owned(), "nothing passes through it"),
-        Some(master) if master.own().is_some() => (format!("on {}", master.name), "nothing passes through it"),
-        Some(master) => (format!("on {}", master.name), "what passes through it there is not filtered"),
+    let (cause, stands, passes) = match master {
+        None => (Cause::Held, "on no bridge".to_owned(), "nothing passes through it"),
+        Some(master) if master.own().is_some() => {
+            (Cause::Held, format!("on {}", master.name), "nothing passes through it")
+        }
+        Some(master) => {
+            (Cause::Violation, format!("on {}", master.name), "what passes through it there is not filtered")
+        }
     };
     let bridge = &port.bridge;
     let text = format!(
         "{name} stands {stands} and belongs on {bridge}; {passes}. Put it back with `ip link set {name} master {bridge}`, or \
          restart its guest"
     );
-    phases.notice(Object::Segment(port.segment.clone()), Cause::Held, text);
+    phases.notice(Object::Segment(port.segment.clone()), cause, text);
 }

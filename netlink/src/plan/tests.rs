@@ -55,6 +55,7 @@ fn index_of(step: &Step, observed: &Observed) -> Option<u32> {
         | Step::AddAddress { index, .. }
         | Step::AddRoute { index, .. }
         | Step::ChangePort { index, .. }
+        | Step::PortUp { index, .. }
         | Step::DeleteFdb { index, .. }
         | Step::AddFdb { index, .. } => *index,
     })
@@ -65,9 +66,11 @@ fn allowed(step: &Step, desired: &Desired, observed: &Observed, link: &Link) -> 
     let on_ours = link.master.and_then(|index| observed.links.get(index)).is_some_and(|m| m.own().is_some());
     match step {
         Step::TrunkUp { .. } => is_trunk(desired, observed, link),
-        Step::ChangePort { .. } | Step::AddFdb { .. } | Step::DeleteFdb { .. } | Step::SetIpv6 { on: false, .. } => {
-            on_ours && desired.ports.keys().any(|n| n.as_str() == link.name)
-        }
+        Step::ChangePort { .. }
+        | Step::PortUp { .. }
+        | Step::AddFdb { .. }
+        | Step::DeleteFdb { .. }
+        | Step::SetIpv6 { on: false, .. } => on_ours && desired.ports.keys().any(|n| n.as_str() == link.name),
         // An address or route with our number is ours on whatever link it is.
         Step::DeleteAddress { index, address, .. } => {
             observed.addresses.iter().any(|a| a.index == *index && a.address == *address && a.protocol == PROTOCOL)

@@ -37,6 +37,7 @@ fn a_declared_port_is_locked_to_its_address_and_learns_nothing() {
             "bridge fdb delete 52:54:00:42:00:01 dev tap0 master static",
             "bridge fdb add 52:54:00:42:00:99 dev tap0 master static",
             "ip link set tap0 mtu 1400",
+            "ip link set tap0 down",
         ] {
             run(line);
             assert!(!world.plan(&desired).await.is_empty(), "{line}");

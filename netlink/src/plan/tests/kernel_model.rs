@@ -28,7 +28,7 @@ fn one(observed: &mut Observed, options: KernelOptions, step: &Step) -> Result<(
             up(observed, *index)?;
             vlans.into_iter().try_for_each(|vlan| up(observed, vlan))
         }
-        Step::LinkUp { index, by_group: false, .. } => up(observed, *index),
+        Step::LinkUp { index, by_group: false, .. } | Step::PortUp { index, .. } => up(observed, *index),
         Step::LinkUp { by_group: true, .. } => {
             let members: Vec<u32> =
                 observed.links.values().filter(|l| l.group == LINK_GROUP).map(|l| l.index).collect();

@@ -223,6 +223,46 @@ fn large(segments: u32) -> (Desired, Observed) {
     (desired, observed)
 }
 
+/// A host with the bridge of segment 1 and the tap of a NIC that is declared on it, set up as it should be.
+fn tapped() -> (Desired, Observed) {
+    let mut desired = Desired { segments: vec![hidden(1, "eth0")], ..Desired::default() };
+    let declared = Port { segment: segment_name(1), bridge: name("br1"), mac: mac(5) };
+    desired.ports.insert(name("tap0"), declared);
+    let mut observed = made(&desired, host(&["eth0"]));
+    let bridge = observed.link(&name("br1")).unwrap().index;
+    let port = Some(PortFlags::uplink(true));
+    observed.links.insert(Link { master: Some(bridge), port, ..port_of_tap() });
+    let observed = made(&desired, observed);
+    (desired, observed)
+}
+
+fn port_of_tap() -> Link {
+    port(77, "tap0")
+}
+
+#[test]
+fn a_declared_port_that_somebody_set_down_is_set_up() {
+    let (desired, mut observed) = tapped();
+    let tap = observed.links.get(77).unwrap().clone();
+    observed.links.insert(Link { up: false, ..tap });
+    let steps: Vec<_> = crate::plan(&desired, &observed).steps.iter().map(ToString::to_string).collect();
+    assert_eq!(steps, ["ip link set tap0 up"]);
+}
+
+#[test]
+fn a_declared_port_on_somebody_else_s_bridge_is_a_violation_and_is_not_touched() {
+    let (desired, mut observed) = tapped();
+    let tap = observed.links.get(77).unwrap().clone();
+    observed.links.insert(Link { kind: Kind::Bridge(BridgeOptions::default()), ..port(90, "virbr0") });
+    observed.links.insert(Link { master: Some(90), up: false, ..tap.clone() });
+    let plan = crate::plan(&desired, &observed);
+    assert!(plan.steps.is_empty(), "{plan:#?}");
+    assert!(matches!(&texts(&plan, Cause::Violation)[..], [text] if text.contains("on virbr0")), "{plan:#?}");
+    observed.links.insert(Link { master: None, port: None, ..tap });
+    let plan = crate::plan(&desired, &observed);
+    assert_eq!((texts(&plan, Cause::Violation).len(), texts(&plan, Cause::Held).len()), (0, 1), "{plan:#?}");
+}
+
 #[test]
 fn the_work_of_a_plan_and_of_a_state_grows_as_the_host_does() {
     let visits = |segments: u32| {

@@ -93,6 +93,17 @@ impl Scalar for Cpu {
         json_schema!({ "type": "number", "minimum": 0.01, "maximum": 4096, "examples": [1.0, 0.5] })
     }
 
+    fn text(text: &str) -> Result<Self, Refusal> {
+        let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 100.0));
+        match number.trim().parse::<f64>().map(|number| number / scale) {
+            Ok(number) => Self::float(number).and_then(|_| {
+                let why = format!("is {text:?}, a text, and not a number of CPUs");
+                Err(Refusal::because(why, format!("write {number:?}")))
+            }),
+            Err(_) => Err(Refusal::Kind),
+        }
+    }
+
     fn integer(number: i64) -> Result<Self, Refusal> {
         // Every i64 up to 4096 is exact as f64; those beyond are refused there.
         Self::float(number as f64)

@@ -68,6 +68,24 @@ pub(crate) struct Ports(pub(crate) RangeInclusive<u16>);
 /// The highest port.
 const MOST_PORT: u64 = u16::MAX as u64;
 
+/// The services that people name most, with their ports by IANA's registry.
+const SERVICES: [(&str, u16); 14] = [
+    ("ssh", 22),
+    ("smtp", 25),
+    ("dns", 53),
+    ("domain", 53),
+    ("http", 80),
+    ("ntp", 123),
+    ("imap", 143),
+    ("ldap", 389),
+    ("https", 443),
+    ("ldaps", 636),
+    ("imaps", 993),
+    ("mysql", 3306),
+    ("rdp", 3389),
+    ("postgresql", 5432),
+];
+
 impl Scalar for Ports {
     const WHAT: &'static str = "a port or a range of ports";
     const EXAMPLE: &'static str = "443 or \"8000-8080\"";
@@ -96,6 +114,9 @@ impl Scalar for Ports {
         let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
         if let Some(port) = port(text) {
             return Err(Refusal::because(format!("is {text:?}, a single port in quotes"), format!("write {port}")));
+        }
+        if let Some((_, port)) = SERVICES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)) {
+            return Err(Refusal::because(format!("is {text:?}, a name and not a port"), format!("write {port}")));
         }
         if let Some((from, to)) = text.split_once('-').and_then(|(from, to)| Some((number(from)?, number(to)?)))
             && let Some(beyond) = [from, to].into_iter().find(|port| !(1..=MOST_PORT).contains(port))

@@ -1,4 +1,4 @@
-//! What the `virt` crate lacks: lifecycle events of domains, networks and pools, the callback of a closed connection, and
+//! What the `virt` crate lacks: events of domains, networks and pools, the callback of a closed connection, and
 //! what a domain has of block jobs, checkpoints, snapshots and saved memory; and the one registration of a descriptor that tokio calls unsafe.
 #![allow(unsafe_code)]
 
@@ -102,7 +102,7 @@ pub(super) trait Listener: Send + Sync + 'static {
 /// given back before it is closed.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
-    domain: Option<i32>,
+    domains: Vec<i32>,
     network: Option<i32>,
     pool: Option<i32>,
     closed: bool,
@@ -118,18 +118,29 @@ pub(super) fn subscribe<L: Listener>(connect: &Connect, listener: &Arc<L>) -> Su
     // for VIR_DOMAIN_EVENT_ID_LIFECYCLE libvirt calls it with exactly the arguments of virConnectDomainEventCallback.
     let on_domain: sys::virConnectDomainEventGenericCallback =
         unsafe { std::mem::transmute(on_domain::<L> as *const ()) };
+    // SAFETY: as above, for VIR_DOMAIN_EVENT_ID_DEVICE_ADDED and VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, whose callbacks have the
+    // same arguments: virConnectDomainEventDeviceAddedCallback and virConnectDomainEventDeviceRemovedCallback.
+    let on_device: sys::virConnectDomainEventGenericCallback =
+        unsafe { std::mem::transmute(on_device::<L> as *const ()) };
     // SAFETY: as above, for VIR_NETWORK_EVENT_ID_LIFECYCLE and virConnectNetworkEventLifecycleCallback.
     let on_network: sys::virConnectNetworkEventGenericCallback =
         unsafe { std::mem::transmute(on_network::<L> as *const ()) };
     // SAFETY: as above, for VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE and virConnectStoragePoolEventLifecycleCallback.
     let on_pool: sys::virConnectStoragePoolEventGenericCallback =
         unsafe { std::mem::transmute(on_pool::<L> as *const ()) };
-    let lifecycle = sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE as i32;
-    // SAFETY: `conn` is open; null means every domain; `opaque` owns a reference that `release` gives back.
-    let domain = registered::<L>(listener, |opaque| unsafe {
-        let any = std::ptr::null_mut();
-        sys::virConnectDomainEventRegisterAny(conn, any, lifecycle, on_domain, opaque, Some(release::<L>))
+    let of_domains = [
+        (sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_domain),
+        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, on_device),
+        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, on_device),
+    ];
+    let domains = of_domains.into_iter().filter_map(|(event, callback)| {
+        // SAFETY: `conn` is open; null means every domain; `opaque` owns a reference that `release` gives back.
+        registered::<L>(listener, |opaque| unsafe {
+            let any = std::ptr::null_mut();
+            sys::virConnectDomainEventRegisterAny(conn, any, event as i32, callback, opaque, Some(release::<L>))
+        })
     });
+    let domains = domains.collect();
     let lifecycle = sys::VIR_NETWORK_EVENT_ID_LIFECYCLE as i32;
     // SAFETY: as for domains.
     let network = registered::<L>(listener, |opaque| unsafe {
@@ -146,7 +157,7 @@ pub(super) fn subscribe<L: Listener>(connect: &Connect, listener: &Arc<L>) -> Su
     let closed = registered::<L>(listener, |opaque| unsafe {
         sys::virConnectRegisterCloseCallback(conn, Some(on_close::<L>), opaque, Some(release::<L>))
     });
-    Subscription { domain, network, pool, closed: closed.is_some() }
+    Subscription { domains, network, pool, closed: closed.is_some() }
 }
 
 /// Gives the callbacks back. On a connection that is gone libvirt forgets them without asking the daemon.
@@ -156,7 +167,7 @@ pub(super) fn unsubscribe<L: Listener>(connect: &Connect, subscription: &Subscri
     // since the caller drops the subscription after this. A failure leaves the callback registered, which is safe: it owns
     // what it points to.
     unsafe {
-        if let Some(id) = subscription.domain {
+        for &id in &subscription.domains {
             sys::virConnectDomainEventDeregisterAny(conn, id);
         }
         if let Some(id) = subscription.network {
@@ -203,6 +214,16 @@ extern "C" fn on_domain<L: Listener>(
     // SAFETY: libvirt calls with the pointer it was given.
     unsafe { listener::<L>(opaque) }.changed();
     0
+}
+
+extern "C" fn on_device<L: Listener>(
+    _: sys::virConnectPtr,
+    _: sys::virDomainPtr,
+    _: *const libc::c_char,
+    opaque: *mut libc::c_void,
+) {
+    // SAFETY: libvirt calls with the pointer it was given.
+    unsafe { listener::<L>(opaque) }.changed();
 }
 
 extern "C" fn on_network<L: Listener>(

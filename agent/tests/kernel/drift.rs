@@ -58,6 +58,10 @@ async fn domains_networks_and_pools_that_change_are_events() {
         virsh(change);
         tokio::time::timeout(PATIENCE, world.watch.wake()).await.unwrap_or_else(|_| panic!("{change}")).unwrap();
     }
+    virsh("start t-event");
+    world.quiet().await;
+    define("attach-device t-event --live", "<input type='keyboard' bus='usb'/>");
+    tokio::time::timeout(PATIENCE, world.watch.wake()).await.expect("a device that is plugged in wakes").unwrap();
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ impl Agent {
             work.record(looked);
         }
         self.watchdog.record(looked.name, self.reconciler.states());
-        self.publisher.look_ended(&self.reconciler, looked);
+        self.publisher.look_ended(&self.reconciler, looked, self.work.is_some());
     }
 }
 

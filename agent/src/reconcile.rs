@@ -289,7 +289,8 @@ impl Reconciler {
 
     /// What people should know.
     pub(crate) fn notices(&self) -> Vec<Notice> {
-        let Some(manifest) = &self.manifest else { return Vec::new() };
+        let nothing = Desired::default();
+        let manifest = self.manifest().unwrap_or(&nothing);
         self.rooms().flat_map(|room| room.notices(manifest, &self.states)).collect()
     }
 

@@ -18,6 +18,8 @@ pub struct Status {
     pub version: String,
     /// Policy verified by a dump, and the links of every trunk that is present verified.
     pub ready: bool,
+    /// Whether a teardown is under way.
+    pub teardown: bool,
     /// What was applied, and what waits to be.
     pub manifest: Manifest,
     /// When each phase was first done, in the order of the phases.
@@ -42,7 +44,7 @@ pub struct Status {
     pub notices: Vec<Notice>,
     /// Of each room the last plan that was not empty, and how each of its steps ended.
     pub report: Vec<Done>,
-    /// The last wakes of the loop that had something to mend, oldest first.
+    /// The last wakes of the loop that had something to mend, oldest first. What a boot or a request makes is not among them.
     pub wakes: Vec<Wake>,
     /// Connections to the socket that were closed unread.
     pub refused: Refused,
@@ -54,6 +56,7 @@ impl Status {
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.ready
+            && self.phases.iter().all(|phase| phase.since_start_us.is_some())
             && self.trunks.iter().all(|trunk| trunk.state == State::Ready)
             && self.segments.iter().all(|segment| segment.state == State::Ready)
             && self.guests.iter().all(Guest::is_well)
@@ -200,13 +203,15 @@ pub struct Guest {
     pub name: GuestName,
     /// What it is doing.
     pub state: GuestState,
-    /// Why it is not running although the manifest says so.
+    /// Why it does not run although the manifest says so; of one that runs, what leads past its walls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// CPUs at start.
-    pub vcpus: u32,
-    /// RAM in bytes.
-    pub memory: u64,
+    /// The CPUs that it has now, or that its next start gives it; `None` where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// The same of its RAM, in bytes: what the balloon leaves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// What bounds it, a control each: the least along its cgroup's path, or its slice's while it does not run.
     pub limits: Vec<Limit>,
     /// Whether KVM runs it; `None` while nothing runs it.
@@ -217,12 +222,12 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Whether it does what the manifest says: it runs, or it is off and nothing says that it should not be; it may use what the
-    /// manifest gives it, and of one that runs it is known what bounds it.
+    /// Whether it does what the manifest says: it runs within its walls, or it is off and nothing says that it should not be; it
+    /// may use what the manifest gives it, and of one that runs it is known what bounds it.
     #[must_use]
     pub fn is_well(&self) -> bool {
         let state = match self.state {
-            GuestState::Running => self.limits.iter().all(|limit| limit.unknown.is_none()),
+            GuestState::Running => self.why.is_none() && self.limits.iter().all(|limit| limit.unknown.is_none()),
             GuestState::Stopped => self.why.is_none(),
             GuestState::Paused | GuestState::Held | GuestState::Stopping | GuestState::Unknown => false,
         };

@@ -92,6 +92,7 @@ fn full() -> Status {
     Status {
         version: "1".to_owned(),
         ready: true,
+        teardown: true,
         manifest: Manifest {
             generation: Some(3),
             sha256: Some("ab".to_owned()),
@@ -117,8 +118,8 @@ fn full() -> Status {
             name: "web".parse().unwrap(),
             state: GuestState::Held,
             why: why.clone(),
-            vcpus: 1,
-            memory: 1 << 29,
+            vcpus: Some(1),
+            memory: Some(1 << 29),
             limits: vec![Limit {
                 control: "memory".to_owned(),
                 declared: Some(1 << 31),

@@ -19,8 +19,8 @@ fn guest(state: GuestState) -> Guest {
         name: "web".parse().unwrap(),
         state,
         why: None,
-        vcpus: 1,
-        memory: 1,
+        vcpus: Some(1),
+        memory: Some(1),
         limits: Vec::new(),
         accelerated: None,
         nics: Vec::new(),
@@ -47,6 +47,9 @@ fn notice(cause: Cause) -> Notice {
 fn a_host_of_which_all_was_seen_and_is_as_declared_is_well() {
     assert!(ready().is_well());
     assert!(!Status { ready: false, ..ready() }.is_well());
+    let guests = |since_start_us| PhaseTimes { phase: Phase::Guests, since_start_us, since_boot_us: None };
+    assert!(Status { phases: vec![guests(Some(7))], ..ready() }.is_well());
+    assert!(!Status { phases: vec![guests(None)], ..ready() }.is_well(), "a phase that was never done");
 }
 
 #[test]
@@ -66,6 +69,9 @@ fn a_guest_that_is_not_known_or_does_not_run_as_declared_is_not_well() {
     let mut status = ready();
     status.guests[1].why = Some("its volume is missing".to_owned());
     assert!(!status.is_well(), "stopped for a reason");
+    let mut status = ready();
+    status.guests[0].why = Some("runs with what leads past its walls".to_owned());
+    assert!(!status.is_well(), "outside its walls");
 }
 
 #[test]

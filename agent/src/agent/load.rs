@@ -130,7 +130,8 @@ impl Agent {
             Files::Nothing(_) if followed.is_none() => (false, Vec::new()),
             Files::Nothing(invalid) => (true, invalid.errors),
         };
-        self.publisher.files(pending, self.trouble.iter().cloned().chain(errors).collect());
+        let news = errors.into_iter().filter(|error| Some(error) != self.trouble.as_ref());
+        self.publisher.files(pending, self.trouble.iter().cloned().chain(news).collect());
     }
 
     /// Follows these files from now on. What the next boot needs is on the disk before anything is changed. Returns the rooms

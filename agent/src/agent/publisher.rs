@@ -35,6 +35,9 @@ pub(crate) struct Publisher {
     /// systemd heard that the host is ready.
     notified: bool,
     began: Instant,
+    /// Since when what is followed is followed; `None` once all of it was made for the first time, as far as it goes. What is
+    /// written from then on mends the host.
+    making: Option<Instant>,
     /// Microseconds from the kernel's start to the daemon's, if the kernel says.
     booted: Option<u64>,
 }
@@ -53,6 +56,7 @@ impl Publisher {
             reports: BTreeMap::new(),
             notified: false,
             began: Instant::now(),
+            making: Some(Instant::now()),
             booted: uptime(),
         };
         (publisher, receiver)
@@ -62,9 +66,13 @@ impl Publisher {
         self.sender.send_replace(Arc::new(self.status.clone()));
     }
 
-    /// A room was looked at.
-    pub(super) fn look_ended(&mut self, reconciler: &Reconciler, looked: &Looked) {
-        self.repaired(looked);
+    /// A room was looked at, for an apply or a teardown (`requested`) or by itself.
+    pub(super) fn look_ended(&mut self, reconciler: &Reconciler, looked: &Looked, requested: bool) {
+        if self.making.is_none() && !requested {
+            self.repaired(looked);
+        }
+        let rests = |since| reconciler.rooms().all(|room| reconciler.rests_since(room.name(), since));
+        self.making = self.making.filter(|since| reconciler.manifest().is_none() || !rests(*since));
         self.report(reconciler, looked);
         if looked.name == Name::Policy && reconciler.states().policy.observed().is_some() {
             self.status.counted_at_us = Some(microseconds(SystemTime::now()));
@@ -78,6 +86,7 @@ impl Publisher {
         let states = reconciler.states();
         let ready = states.ready(manifest);
         self.status.ready = ready;
+        self.status.teardown = !reconciler.torn().is_empty();
         self.reached(Phase::Policy, states.policy.verified());
         self.reached(Phase::Links, ready);
         self.reached(Phase::Limits, ready && states.limits.verified());
@@ -143,7 +152,7 @@ impl Publisher {
         self.publish();
     }
 
-    /// What a wake led to.
+    /// What a wake led to, where nobody had asked for it.
     fn repaired(&mut self, looked: &Looked) {
         let done = looked.done.iter().filter(|done| done.outcome == Ended::Done);
         let mut repairs: Vec<String> = done.map(|done| done.text.clone()).collect();
@@ -166,6 +175,7 @@ impl Publisher {
 
     /// Which generation is followed from now on; none leaves nothing to say of the host.
     pub(super) fn follows(&mut self, generation: Option<&Generation>) {
+        self.making = Some(Instant::now());
         let Manifest { pending, errors, .. } = std::mem::take(&mut self.status.manifest);
         self.status.manifest = Manifest {
             generation: generation.map(|generation| generation.number),

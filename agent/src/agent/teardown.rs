@@ -56,6 +56,7 @@ impl Agent {
         let teardown = Teardown { room: (last, requester.began.at), look: None, end };
         self.reconciler.force(force);
         self.reconciler.tear(last, requester.began);
+        self.publisher.host(&self.reconciler);
         self.reconciler.wake(requester.began);
         Work::Teardown(requester, teardown)
     }
@@ -120,12 +121,12 @@ impl Agent {
         let known = observed.is_some_and(|observed| observed.domains.values().any(DomainFound::goes));
         match absent {
             _ if running.is_empty() && (absent.is_some() || !known) => Guests::Gone,
-            Some(why) => Guests::Stays(format!("{running} runs and libvirt cannot be asked to end it: {why}")),
+            Some(why) => Guests::Stays(format!("still running: {running}; libvirt cannot be asked to end this: {why}")),
             None if Instant::now() >= teardown.end => {
                 let what = if running.is_empty() { "a guest" } else { running.as_str() };
                 Guests::Stays(format!(
-                    "{what} did not shut down; its links and rules stay, and the manifest is followed as before; \
-                     `bulkhead teardown --force` ends it"
+                    "not shut down in time: {what}; links and rules stay, and the manifest is followed as before; `bulkhead \
+                     teardown --force` ends what still runs"
                 ))
             }
             None => Guests::Ending,
@@ -136,6 +137,7 @@ impl Agent {
     fn abandon(&mut self, requester: Requester, why: String) -> Option<Work> {
         let summary = self.torn_summary(&requester);
         self.reconciler.restore(Wake::now(Reason::Request));
+        self.publisher.host(&self.reconciler);
         requester.end(Err(Refusal::Failed(ApplyFailed { why, summary })));
         None
     }

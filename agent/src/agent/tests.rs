@@ -143,3 +143,24 @@ async fn an_apply_of_files_that_are_wrong_is_refused_at_once_and_the_one_under_w
     assert!(matches!(agent.work, Some(Work::Apply(_))));
     std::fs::remove_dir_all(root).unwrap();
 }
+
+#[tokio::test]
+async fn what_an_apply_makes_is_no_repair_and_what_mends_the_host_later_is() {
+    let (mut agent, world, root) = agent("repair");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let_go(&world);
+    world.writes.lock().unwrap().insert(Name::Limits);
+    let _answer = apply_trunk(&mut agent, "eth1");
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    assert!(world.writes.lock().unwrap().is_empty(), "it has written");
+    assert_eq!(status.borrow().wakes, []);
+    world.writes.lock().unwrap().insert(Name::Limits);
+    agent.reconciler.wake(Wake::now(Reason::Slices));
+    turn_until(&mut agent, Name::Limits).await;
+    let reasons: Vec<_> = status.borrow().wakes.iter().map(|wake| wake.reason.clone()).collect();
+    assert_eq!(reasons, ["slices"]);
+    std::fs::remove_dir_all(root).unwrap();
+}

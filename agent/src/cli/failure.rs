@@ -44,11 +44,6 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    /// The reader of our output has seen enough.
-    pub(super) fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
-    }
-
     pub(super) fn exit(&self) -> ExitCode {
         let code = match self {
             Self::Daemon(Error::Unreachable(..) | Error::Broken(_)) => UNREACHABLE,

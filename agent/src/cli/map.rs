@@ -42,6 +42,9 @@ fn draw(status: &Status, now: u64, columns: usize) -> String {
         text += &draw_trunk(status, trunk, columns);
         text.push('\n');
     }
+    if status.manifest.generation.is_none() {
+        return "No manifest is followed: nothing of Bulkhead is on this host to be drawn.\n".to_owned();
+    }
     if status.segments.is_empty() {
         text += "The manifest has no segment.\n\n";
     }
@@ -126,9 +129,9 @@ fn host(segment: &Segment) -> Vec<String> {
 /// One line where it fits; else the name alone, and below it what fits.
 fn draw_nic(guest: &Guest, nic: &Nic, width: usize, inner: usize, last: bool) -> Vec<String> {
     let (branch, rail) = if last { ('╰', ' ') } else { ('├', '│') };
-    let (sign, word) = paint::guest(guest.state);
+    let (sign, word) = paint::guest(guest);
     let dhcp = if nic.dhcp { "dhcp " } else { "" };
-    let word = if guest.state == GuestState::Running { "" } else { word };
+    let word = if guest.state == GuestState::Running && guest.why.is_none() { "" } else { word };
     let mut addresses: Vec<_> = nic.addresses.iter().map(ToString::to_string).collect();
     let fits = addresses.first().is_some_and(|address| address.len() <= ADDRESS);
     let first = if fits { addresses.remove(0) } else { String::new() };
@@ -243,8 +246,11 @@ mod tests {
 
     #[test]
     fn an_empty_host_has_a_map_too() {
-        let text = draw(&Status::default(), NOW, COLUMNS);
+        let manifest = bulkhead_api::Manifest { generation: Some(1), ..Default::default() };
+        let text = draw(&Status { manifest, ..Status::default() }, NOW, COLUMNS);
         assert!(text.contains("no segment") && text.contains("nobody"), "{text}");
+        let text = draw(&Status::default(), NOW, COLUMNS);
+        assert!(text.contains("No manifest is followed") && !text.contains("dropped"), "{text}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ const COLUMNS: usize = 80;
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done; for plan, apply, status: as the manifest says
-  1  the host is not so, or the manifest has errors
+  1  the host is not so, or the manifest cannot be followed
   2  wrong usage, or a file or the terminal failed
   3  the daemon cannot be reached, or is busy
   4  the caller may not do that
@@ -105,11 +105,44 @@ impl Screen<'_> {
     }
 }
 
+/// Standard output that goes on when its reader has seen enough: what is left is written nowhere, and the command still comes to
+/// its verdict.
+struct UntilClosed<W> {
+    out: W,
+    closed: bool,
+}
+
+impl<W: Write> UntilClosed<W> {
+    const fn new(out: W) -> Self {
+        Self { out, closed: false }
+    }
+
+    fn unless_closed<T>(&mut self, otherwise: T, write: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        match if self.closed { Err(io::ErrorKind::BrokenPipe.into()) } else { write(&mut self.out) } {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(otherwise)
+            }
+            result => result,
+        }
+    }
+}
+
+impl<W: Write> Write for UntilClosed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_closed(bytes.len(), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_closed((), W::flush)
+    }
+}
+
 /// Runs the command with the arguments, the output and the terminal of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut out = io::stdout().lock();
+    let mut out = UntilClosed::new(io::stdout().lock());
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut screen = Screen { out: &mut out, paint: Paint::new(color), json: cli.json, columns: columns() };
     let result = run(&cli, &mut screen).and_then(|code| {
@@ -117,9 +150,6 @@ pub fn main() -> ExitCode {
         Ok(code)
     });
     result.unwrap_or_else(|failure| {
-        if failure.is_closed_pipe() {
-            return ExitCode::SUCCESS;
-        }
         if cli.json
             && let Some(error) = failure.as_json()
         {

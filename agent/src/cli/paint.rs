@@ -1,6 +1,6 @@
 //! Colour, and the signs that carry it. Text is laid out without colour and painted afterwards, so that no width counts it.
 
-use bulkhead_api::{Ended, GuestState, State};
+use bulkhead_api::{Ended, Guest, GuestState, State};
 use bulkhead_types::Cause;
 
 const GREEN: &str = "\x1b[32m";
@@ -67,9 +67,10 @@ pub(super) const fn state(state: State) -> char {
     }
 }
 
-/// The sign of a guest's state, and its word.
-pub(super) const fn guest(state: GuestState) -> (char, &'static str) {
-    match state {
+/// The sign of a guest's state, and its word. One that runs and says why it should not breaks its walls.
+pub(super) const fn guest(guest: &Guest) -> (char, &'static str) {
+    match guest.state {
+        GuestState::Running if guest.why.is_some() => ('✗', "running past its walls"),
         GuestState::Running => ('●', "running"),
         GuestState::Paused => ('◐', "paused"),
         GuestState::Stopped => ('○', "stopped"),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bulkhead_api::{Phase, Plan, Step};
+use bulkhead_api::{ManifestInvalid, Phase, Plan, Problem, Step};
 use bulkhead_types::Notice;
 use serde_json::json;
 
@@ -50,6 +50,13 @@ fn offline(files: &[PathBuf], observed: Option<&Path>) -> Result<Plan, Failure> 
         sources.extend(manifest::read(file).map_err(|error| usage(&error))?);
     }
     let manifest = manifest::parse(&sources).map_err(|problems| Failure::Manifest(Box::new((&problems).into())))?;
+    if let (true, Some(file)) = (manifest.is_empty(), files.first()) {
+        let message = "the manifest declares nothing, and no apply follows one that does not".to_owned();
+        let drawn = format!("error: {message}\n");
+        let file = file.display().to_string();
+        let errors = vec![Problem { file, line: 1, column: 1, message, help: Vec::new() }];
+        return Err(Failure::Manifest(Box::new(ManifestInvalid { errors, drawn })));
+    }
     let host = HostId::of_this_host().map_err(|error| usage(&error))?;
     let desired = manifest.lower(&host);
     let observed = match observed {

@@ -57,6 +57,7 @@ fn draw(status: &Status, now: u64, columns: usize) -> String {
 fn headline(status: &Status, now: u64, columns: usize) -> String {
     let manifest = &status.manifest;
     let (sign, state) = match (status.ready, manifest.generation) {
+        _ if status.teardown => ("◐ ", "a teardown is under way"),
         (true, None) => ("○ ", "no manifest is followed"),
         (true, Some(_)) if status.is_well() => ("● ", "ready"),
         (true, Some(_)) => ("◐ ", "ready, and not all is as the manifest says"),
@@ -65,7 +66,7 @@ fn headline(status: &Status, now: u64, columns: usize) -> String {
     let generation = match (manifest.generation, manifest.applied_at_us) {
         (Some(number), Some(then)) => format!("generation {number}, applied {}", words::ago(now, then)),
         (Some(number), None) => format!("generation {number}"),
-        (None, _) => "nothing applied yet".to_owned(),
+        (None, _) => "no generation is followed".to_owned(),
     };
     let notices = words::count(status.notices.len(), "notice");
     let state = format!("{state}, {notices} · {generation} · bulkheadd {}", status.version);
@@ -78,7 +79,7 @@ fn headline(status: &Status, now: u64, columns: usize) -> String {
     if manifest.pending {
         let (sign, say) = match manifest.errors.len() {
             0 => ("◐ ", "bulkhead plan shows it, apply applies it".to_owned()),
-            errors => ("✗ ", format!("it has {}: bulkhead check", words::count(errors, "error"))),
+            _ => ("✗ ", "it cannot be applied, see below".to_owned()),
         };
         let what = if manifest.generation.is_some() { "was changed since" } else { "is not applied" };
         text += &words::hanging(sign, &format!("the manifest {what}: {say}"), columns);
@@ -128,9 +129,12 @@ fn because(state: &str, why: Option<&str>) -> String {
 
 fn guests(guests: &[Guest], columns: usize) -> String {
     let row = |guest: &Guest| {
-        let (sign, word) = paint::guest(guest.state);
+        let (sign, word) = paint::guest(guest);
         let emulated = if guest.accelerated == Some(false) { ", no KVM" } else { "" };
-        let size = format!("{} CPU, {}", guest.vcpus, words::bytes(guest.memory));
+        let size = match (guest.vcpus, guest.memory) {
+            (Some(vcpus), Some(memory)) => format!("{vcpus} CPU, {}", words::bytes(memory)),
+            _ => "unknown".to_owned(),
+        };
         let address = |nic: &bulkhead_api::Nic| {
             let addresses = nic.addresses.iter().map(ToString::to_string);
             std::iter::once(nic.segment.to_string()).chain(addresses).collect::<Vec<_>>().join(" ")
@@ -238,7 +242,7 @@ mod tests {
     #[test]
     fn a_daemon_that_has_just_started_says_so() {
         let text = draw(&Status::default(), 0, COLUMNS);
-        assert!(text.starts_with("◐ not ready, 0 notices · nothing applied yet"), "{text}");
+        assert!(text.starts_with("◐ not ready, 0 notices · no generation is followed"), "{text}");
     }
 
     #[test]
@@ -254,6 +258,17 @@ mod tests {
         let text = draw(&Status { ready: true, ..Status::default() }, 0, COLUMNS);
         assert!(text.starts_with("○ no manifest is followed, 0 notices"), "{text}");
         assert!(text.contains("policy: not seen to stand yet") && !text.contains("can change it"), "{text}");
+    }
+
+    #[test]
+    fn a_teardown_is_said_first_and_a_guest_past_its_walls_is_not_green() {
+        let mut status = seed();
+        status.teardown = true;
+        status.guests[0].why = Some("runs with a hostdev".to_owned());
+        (status.guests[1].vcpus, status.guests[1].memory) = (None, None);
+        let text = draw(&status, NOW, COLUMNS);
+        assert!(text.starts_with("◐ a teardown is under way"), "{text}");
+        assert!(text.contains("✗ running") && text.contains("unknown"), "{text}");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
+use bulkhead_api::Summary;
+use bulkhead_types::Cause;
+
 use super::failure::Failure;
 use super::{Daemon, Screen, apply, words};
 
@@ -27,11 +30,18 @@ pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<ExitCode, Fail
     if !args.yes && !confirmed(screen.columns)? {
         return Err(Failure::Usage("nothing was changed".to_owned()));
     }
-    apply::work("Teardown", &args.daemon, args.force, screen, |summary| {
-        let all = "Nothing of Bulkhead is left on this host.";
-        let some = "What can be removed now is removed; not all of the host could be seen, see below.";
-        if summary.is_well() { all } else { some }.to_owned()
-    })
+    apply::work("Teardown", &args.daemon, args.force, screen, |summary| verdict(summary).to_owned())
+}
+
+/// What is left. What no step removes although all was seen is kept, such as a guest of which libvirt holds more than it could
+/// give back.
+fn verdict(summary: &Summary) -> &'static str {
+    let unknown = summary.notices.iter().any(|notice| matches!(notice.cause, Cause::Unknown | Cause::Pending));
+    match (summary.is_well(), summary.verified && !unknown) {
+        (true, _) => "Nothing of Bulkhead is left on this host.",
+        (false, true) => "Everything is removed but what is kept, see below; no manifest is followed any more.",
+        (false, false) => "What can be removed now is removed; not all of the host could be seen, see below.",
+    }
 }
 
 /// Asks on the terminal; standard error, as standard output may be somewhere else.
@@ -44,4 +54,24 @@ fn confirmed(columns: usize) -> Result<bool, Failure> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkhead_types::{Notice, Object};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_not_called_unseen_and_not_called_gone() {
+        let of = |verified, causes: &[Cause]| {
+            let notice = |cause: &Cause| Notice { object: Object::Policy, cause: *cause, text: String::new() };
+            verdict(&Summary { verified, notices: causes.iter().map(notice).collect(), ..Summary::default() })
+        };
+        assert!(of(true, &[]).starts_with("Nothing of Bulkhead is left"));
+        assert!(of(true, &[Cause::Held]).contains("but what is kept"));
+        for unseen in [of(false, &[]), of(false, &[Cause::Held]), of(true, &[Cause::Held, Cause::Unknown])] {
+            assert!(unseen.contains("could be seen"), "{unseen}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser};
 
 use super::failure::Failure;
 use super::paint::Paint;
-use super::{COLUMNS, Cli, Screen};
+use super::{COLUMNS, Cli, Screen, UntilClosed};
 use crate::socket::tests::{As, Daemon};
 use crate::socket::{Bounds, Refusal, Request};
 
@@ -43,8 +43,8 @@ pub(super) fn seed() -> Status {
         name: name.parse().unwrap(),
         state,
         why: None,
-        vcpus: 1,
-        memory: 512 << 20,
+        vcpus: Some(1),
+        memory: Some(512 << 20),
         limits: vec![
             limit("memory", 768 << 20, "768 MiB"),
             limit("cpu", 1_000_000, "1 CPU"),
@@ -80,6 +80,7 @@ pub(super) fn seed() -> Status {
     Status {
         version: "0.1.0".to_owned(),
         ready: true,
+        teardown: false,
         manifest: Manifest {
             generation: Some(3),
             sha256: Some("5f".repeat(32)),
@@ -169,6 +170,37 @@ async fn with_loop(
     let path = daemon.path();
     let (result, ()) = tokio::join!(bulkhead(path, args), async { answer(daemon.requests.recv().await.unwrap()) });
     result
+}
+
+/// Output whose reader goes after so many bytes.
+struct Head(usize);
+
+impl std::io::Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0 == 0 {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        let taken = bytes.len().min(self.0);
+        self.0 -= taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.0 == 0 { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn the_verdict_stands_although_the_reader_of_the_output_is_gone() {
+    let file = std::env::temp_dir().join(format!("bulkhead-{}-verdict.toml", std::process::id()));
+    std::fs::write(&file, "nonsense = 1\n").unwrap();
+    for args in [vec!["bulkhead", "check"], vec!["bulkhead", "--json", "check"]] {
+        let cli = Cli::try_parse_from(args.into_iter().chain(file.to_str())).unwrap();
+        let mut out = UntilClosed::new(Head(10));
+        let mut screen = Screen { out: &mut out, paint: Paint::new(false), json: cli.json, columns: COLUMNS };
+        assert_eq!(format!("{:?}", super::run(&cli, &mut screen).unwrap()), exit(1));
+    }
+    std::fs::remove_file(file).unwrap();
 }
 
 #[test]

@@ -50,6 +50,10 @@ impl Libvirt {
     async fn one(&self, step: &Step) -> Outcome {
         let own = step.clone();
         let result = self.call(DEADLINE, move |connect| execute(connect, &own)).await;
+        let result = result.map_err(|error| match (step, error) {
+            (Step::Start { .. }, Error::Late(deadline)) => Error::Starts(deadline),
+            (_, error) => error,
+        });
         let failure = result.err().map(|error| chain(&error));
         match step {
             // A start that fails is one too: libvirt tells of it by events, which would try it again at once.

@@ -46,6 +46,9 @@ pub enum Error {
     /// libvirt did not answer in time. What was asked may still happen.
     #[error("libvirt did not answer within {} s; see `systemctl status libvirtd`", .0.as_secs())]
     Late(Duration),
+    /// libvirt has not ended a start in time, and goes on with it.
+    #[error("libvirt goes on with the start, which has not ended within {} s; until then it answers nothing else", .0.as_secs())]
+    Starts(Duration),
     /// There is no connection to libvirt; the text says why.
     #[error("libvirt is not there: {0}")]
     Down(String),

@@ -169,7 +169,7 @@ impl Libvirt {
             // Sent under the lock, so that the numbers are in the order of the messages.
             let mut calls = self.shared.calls();
             if calls.stuck() {
-                return Err(Error::Down("it does not answer an earlier call".to_owned()));
+                return Err(Error::Down("it is still busy with an earlier call".to_owned()));
             }
             calls.asked += 1;
             self.shared.messages.send(Message::Run(calls.asked, call)).map_err(|_| lost())?;
@@ -233,8 +233,8 @@ impl Worker {
         let mut next = Instant::now();
         loop {
             if self.link.as_ref().is_some_and(|link| !link.connect.is_alive().unwrap_or(false)) {
-                tracing::warn!(uri = self.uri, "libvirt closed the connection");
-                self.close("it closed the connection");
+                tracing::warn!(uri = self.uri, "the connection to libvirt is gone");
+                self.close("the connection is gone: it was closed, or libvirt did not answer for 20 s");
                 next = Instant::now();
             }
             if self.link.is_none() && Instant::now() >= next {

@@ -19,7 +19,7 @@ pub(crate) struct World {
     pub(crate) frozen: Mutex<BTreeSet<Name>>,
     go: Notify,
     /// Rooms that write something with the next look.
-    writes: Mutex<BTreeSet<Name>>,
+    pub(crate) writes: Mutex<BTreeSet<Name>>,
     /// Rooms in which something is left.
     left: Mutex<BTreeSet<Name>>,
     /// Why looks were cancelled, of each that was.

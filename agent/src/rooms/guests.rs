@@ -111,41 +111,68 @@ fn holds(manifest: &Desired, states: &States) -> BTreeMap<GuestName, Hold> {
 }
 
 fn guest(manifest: &Desired, states: &States, wanted: &model::Guest, nics: Vec<api::Nic>) -> api::Guest {
-    let object = Object::Guest(wanted.name.clone());
     let libvirt = states.guests.observed().filter(|observed| observed.down.is_none());
-    let found = libvirt.and_then(|observed| observed.domains.get(wanted.name.as_str())).filter(|found| found.owned);
-    let notice = || {
-        let mut notices = states.guests.notices().iter().filter(|notice| notice.object == object);
-        notices.find(|notice| matches!(notice.cause, Cause::Held | Cause::Clash | Cause::Pending))
+    let found = libvirt.and_then(|observed| found(observed, &wanted.name));
+    let asked = libvirt.and_then(|observed| observed.recent.get(&wanted.name)?.shut_down).is_some();
+    let waits = waits(states, &wanted.name);
+    let state = match found.map(|found| &found.state) {
+        Some(model::State::Running) if asked => GuestState::Stopping,
+        Some(model::State::Running) => GuestState::Running,
+        Some(model::State::Paused(_)) => GuestState::Paused,
+        Some(model::State::Other(_)) => GuestState::Stopping,
+        _ if waits.is_some() && libvirt.is_some() && wanted.start => GuestState::Held,
+        Some(model::State::ShutOff) => GuestState::Stopped,
+        None => GuestState::Unknown,
     };
-    let left = states.guests.remaining().iter().filter(|left| bulkhead_types::Step::object(&left.step) == object);
-    let refused = left.filter_map(|left| left.refused.clone()).next();
-    let unread = states.guests.unread().map(ToString::to_string);
-    let waits = refused.or_else(|| notice().map(|notice| notice.text.clone())).or(unread);
-    let state = match (found.map(|found| &found.state), &waits) {
-        (Some(model::State::Running), _) => GuestState::Running,
-        (Some(model::State::Paused(_)), _) => GuestState::Paused,
-        (Some(model::State::Other(_)), _) => GuestState::Stopping,
-        (_, Some(_)) if libvirt.is_some() && wanted.start => GuestState::Held,
-        (Some(model::State::ShutOff), _) => GuestState::Stopped,
-        (None, _) => GuestState::Unknown,
-    };
+    let unwalled = notice(states, &wanted.name, &[Cause::Violation]);
+    let why = unwalled.or_else(|| match found.map(|found| &found.state) {
+        Some(model::State::Running) if !asked => None,
+        Some(model::State::Paused(why) | model::State::Other(why)) => Some((*why).to_owned()),
+        _ => waits,
+    });
     let running = found.and_then(|found| found.running.as_ref());
+    let has = found.map(|found| running.unwrap_or(&found.definition));
+    let runs = matches!(state, GuestState::Running | GuestState::Paused);
     api::Guest {
         name: wanted.name.clone(),
         state,
-        why: if state == GuestState::Running { None } else { waits },
-        vcpus: wanted.vcpus_now,
-        memory: wanted.memory,
-        limits: limits::limits(
-            manifest,
-            states,
-            &wanted.name,
-            matches!(state, GuestState::Running | GuestState::Paused),
-        ),
+        why,
+        vcpus: has.map(|has| has.vcpus_now),
+        memory: has.map(|has| has.memory_now),
+        limits: limits::limits(manifest, states, &wanted.name, runs),
         accelerated: running.map(|running| running.kind == "kvm"),
         nics,
     }
+}
+
+fn found<'a>(observed: &'a model::Observed, name: &GuestName) -> Option<&'a model::DomainFound> {
+    observed.domains.get(name.as_str()).filter(|found| found.owned)
+}
+
+/// The last notice of a guest that has one of these causes: what the plan decides last is what it comes to.
+fn notice(states: &States, name: &GuestName, causes: &[Cause]) -> Option<String> {
+    let object = Object::Guest(name.clone());
+    let mut notices = states.guests.notices().iter().rev();
+    let notice = notices.find(|notice| notice.object == object && causes.contains(&notice.cause));
+    notice.map(|notice| notice.text.clone())
+}
+
+/// Why a guest does not run, as far as its plan says; while libvirt cannot be read, that and what it was seen to do last.
+fn waits(states: &States, name: &GuestName) -> Option<String> {
+    let object = Object::Guest(name.clone());
+    let left = states.guests.remaining().iter().filter(|left| bulkhead_types::Step::object(&left.step) == object);
+    let refused = left.filter_map(|left| left.refused.clone()).next();
+    refused.or_else(|| notice(states, name, &[Cause::Held, Cause::Clash, Cause::Pending])).or_else(|| {
+        let why = states.guests.unread()?;
+        let last = states.guests.last_known().and_then(|observed| Some(&found(observed, name)?.state));
+        Some(match last {
+            Some(model::State::Running) => format!("last seen running; {why}"),
+            Some(model::State::ShutOff) => format!("last seen shut off; {why}"),
+            Some(model::State::Paused(how)) => format!("last seen paused ({how}); {why}"),
+            Some(model::State::Other(what)) => format!("last seen {what}; {why}"),
+            None => why.to_string(),
+        })
+    })
 }
 
 fn nic(nic: &policy::Nic) -> api::Nic {
@@ -184,5 +211,60 @@ mod tests {
             let Some(Hold::Segment(Lack::Waits(why))) = holds.get(&web) else { panic!("{holds:?}") };
             assert!(why.contains("eth1") && why.contains("does not exist"), "{why}");
         }
+    }
+
+    /// What status says of the guest web where libvirt has it like that.
+    fn told(found: model::DomainFound, notices: &[(Cause, &str)]) -> (api::Guest, States) {
+        let object = Object::Guest("web".parse().unwrap());
+        let notice = |(cause, text): &(Cause, &str)| bulkhead_types::Notice {
+            object: object.clone(),
+            cause: *cause,
+            text: (*text).to_owned(),
+        };
+        let domains = BTreeMap::from([("web".to_owned(), found)]);
+        let observed = model::Observed { domains, ..model::Observed::default() };
+        let guests = State::Verified(view(observed, notices.iter().map(notice).collect()));
+        let states = States { guests, ..States::default() };
+        (of(&states), states)
+    }
+
+    fn of(states: &States) -> api::Guest {
+        let manifest = desired(WITH_GUEST);
+        super::guest(&manifest, states, &manifest.guest.guests[0], Vec::new())
+    }
+
+    fn domain(state: model::State) -> model::DomainFound {
+        let definition = model::Definition { memory: 8 << 30, memory_now: 8 << 30, vcpus_now: 8, ..Default::default() };
+        let mut found = model::DomainFound::new(String::new(), true, state, definition);
+        found.running =
+            Some(model::Definition { memory: 1 << 30, memory_now: 1 << 29, vcpus_now: 3, ..Default::default() });
+        found
+    }
+
+    #[test]
+    fn what_a_guest_has_is_what_it_runs_with_and_unknown_where_nobody_knows() {
+        let (web, mut states) = told(domain(model::State::Running), &[]);
+        assert_eq!((web.state, web.vcpus, web.memory, web.why), (GuestState::Running, Some(3), Some(1 << 29), None));
+        let off = model::DomainFound { running: None, ..domain(model::State::ShutOff) };
+        assert_eq!(told(off, &[]).0.vcpus, Some(8), "what its next start gives it");
+        let last = states.guests.last_known().cloned();
+        states.guests = State::Unread(Unread::Absent("waits for libvirt: it froze".to_owned()), last);
+        let web = of(&states);
+        assert_eq!((web.state, web.vcpus, web.memory), (GuestState::Unknown, None, None));
+        assert_eq!(web.why.as_deref(), Some("last seen running; waits for libvirt: it froze"));
+    }
+
+    #[test]
+    fn a_guest_that_runs_past_its_walls_says_so_and_another_held_thing_does_not() {
+        let notices = [(Cause::Violation, "runs with a hostdev"), (Cause::Held, "runs with the old definition")];
+        assert_eq!(told(domain(model::State::Running), &notices).0.why.as_deref(), Some("runs with a hostdev"));
+        assert_eq!(told(domain(model::State::Running), &notices[1..]).0.why, None);
+    }
+
+    #[test]
+    fn a_paused_guest_gives_its_own_reason() {
+        let notices = [(Cause::Held, "its disk vda is on an overlay"), (Cause::Held, "is paused (by a user)")];
+        let (web, _) = told(domain(model::State::Paused("by a user")), &notices);
+        assert_eq!((web.state, web.why.as_deref()), (GuestState::Paused, Some("by a user")));
     }
 }

@@ -74,7 +74,7 @@ fn gone_and_back(lab: &Lab, qemu: u32) -> Result<(), String> {
     if !left.is_empty() {
         return Err(format!("the plan after the restart: {}", left.join("; ")));
     }
-    let repairs: Vec<String> = lab.status()?.wakes.into_iter().flat_map(|wake| wake.repairs).collect();
+    let repairs: Vec<String> = lab.status()?.report.into_iter().map(|done| done.text).collect();
     lab.measured(format!(
         "READY again {} ms after the kill; meanwhile a new connection was answered; {exchanges} exchanges of the old one; \
          {sent} forbidden frames, 0 arrived",

@@ -32,15 +32,15 @@ fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, admissi
     let object = Object::Guest(guest.clone());
     let asked = observed.recent.get(&guest).and_then(|recent| recent.shut_down);
     let timeout = observed.timing.shutdown_timeout;
-    let kept = "`apply --force` destroys it";
+    let kept = "the same command with `--force` destroys it";
     if let Some(occupied) = found.occupied.as_ref().filter(|_| found.state != State::ShutOff) {
-        let text = format!("left the manifest and is left alone: {}", occupied.words(&guest));
+        let text = format!("is to go and is left alone: {}", occupied.words(&guest));
         return plan.notice(object, occupied.cause(), text);
     }
     match (&found.state, asked) {
         (State::ShutOff, _) if !found.irreplaceable.is_empty() => {
             let text = format!(
-                "left the manifest, is shut off and stays defined, because libvirt could not give back {}; \
+                "is to go, is shut off and stays defined, because libvirt could not give back {}; \
                  `virsh undefine {guest} --keep-nvram`, with the options that it asks for, forgets it",
                 found.irreplaceable.join(", ")
             );
@@ -49,11 +49,7 @@ fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, admissi
         (State::ShutOff, _) => plan.steps.push(Step::UndefineDomain { guest }),
         (State::Running, None) => plan.steps.push(Step::Shutdown { guest }),
         (State::Running, Some(asked)) if asked < timeout => {
-            plan.notice(
-                object,
-                Cause::Pending,
-                format!("left the manifest and has {} s to shut down", timeout.as_secs()),
-            );
+            plan.notice(object, Cause::Pending, format!("is to go and has {} s to shut down", timeout.as_secs()));
         }
         _ if admission.force => {
             plan.steps.push(Step::Destroy { guest: guest.clone() });
@@ -62,12 +58,11 @@ fn leave_one(guest: GuestName, found: &DomainFound, observed: &Observed, admissi
             }
         }
         (State::Running, Some(_)) => {
-            let text =
-                format!("left the manifest, but did not shut down in {} s and was kept; {kept}", timeout.as_secs());
+            let text = format!("is to go, but did not shut down in {} s and was kept; {kept}", timeout.as_secs());
             plan.notice(object, Cause::Held, text);
         }
         (State::Paused(what) | State::Other(what), _) => {
-            let text = format!("left the manifest, but is {what} and cannot be asked to shut down; {kept}");
+            let text = format!("is to go, but is {what} and cannot be asked to shut down; {kept}");
             plan.notice(object, Cause::Held, text);
         }
     }

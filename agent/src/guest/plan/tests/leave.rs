@@ -15,7 +15,7 @@ fn a_guest_that_left_the_manifest_is_asked_then_kept_then_destroyed_if_forced() 
     world.recent.insert(name, Recent { shut_down: Some(world.timing.shutdown_timeout), ..Recent::default() });
     let kept = plan(&gone, &world, &Admission::default());
     assert!(kept.is_empty());
-    assert!(texts(&kept).contains("Held: left the manifest, but did not shut down in 60 s and was kept"));
+    assert!(texts(&kept).contains("Held: is to go, but did not shut down in 60 s and was kept"));
     let forced = Admission { force: true, ..Admission::default() };
     assert_eq!(words(&plan(&gone, &world, &forced)), ["destroy example", "undefine example"]);
 }

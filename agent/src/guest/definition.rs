@@ -58,6 +58,12 @@ pub struct DiskDefinition {
     pub kind: String,
     /// The image; `None` where it is no file, or an empty drive.
     pub path: Option<PathBuf>,
+    /// The device of the host that it is.
+    pub device: Option<PathBuf>,
+    /// The volume that it is, by libvirt's names of the pool and of the volume in it.
+    pub volume: Option<(String, String)>,
+    /// Whether others may have its image too: it is read only, or shareable.
+    pub shared: bool,
     /// QEMU's name of the image format.
     pub format: Option<String>,
 }
@@ -109,6 +115,7 @@ impl Definition {
             kind: "file".to_owned(),
             path: pools.iter().find(|pool| pool.name == disk.pool).map(|pool| pool.path.join(&disk.volume)),
             format: Some(disk.format.as_str().to_owned()),
+            ..DiskDefinition::default()
         });
         let nics = guest.nics.iter().map(|nic| NicDefinition {
             kind: "bridge".to_owned(),
@@ -280,10 +287,11 @@ fn differ<T: PartialEq + std::fmt::Display>(words: &mut Vec<String>, what: &str,
 
 /// What a disk's bytes are in.
 fn image(disk: &DiskDefinition) -> String {
-    match (&disk.path, disk.kind.as_str()) {
-        (Some(path), _) => path.display().to_string(),
-        (None, "file") => "without an image".to_owned(),
-        (None, kind) => format!("of type {kind}"),
+    match (disk.path.as_ref().or(disk.device.as_ref()), &disk.volume, disk.kind.as_str()) {
+        (Some(path), _, _) => path.display().to_string(),
+        (None, Some((pool, volume)), _) => format!("volume {volume} of pool {pool}"),
+        (None, None, "file") => "without an image".to_owned(),
+        (None, None, kind) => format!("of type {kind}"),
     }
 }
 

@@ -113,10 +113,15 @@ pub(super) fn size(element: &Element) -> Option<u64> {
 
 pub(super) fn read_disk(disk: &Element) -> DiskDefinition {
     let kind = disk.get("type").unwrap_or("file");
+    let source = |of: &str, key| attribute(disk, "source", key).filter(|_| kind == of);
     DiskDefinition {
         target: attribute(disk, "target", "dev").unwrap_or_default(),
         kind: kind.to_owned(),
-        path: attribute(disk, "source", "file").filter(|_| kind == "file").map(PathBuf::from),
+        path: source("file", "file").map(PathBuf::from),
+        device: source("block", "dev").map(PathBuf::from),
+        volume: source("volume", "pool").zip(source("volume", "volume")),
+        shared: ["readonly", "shareable"].iter().any(|word| disk.at(&[word]).is_some())
+            || disk.get("device") == Some("cdrom"),
         format: attribute(disk, "driver", "type"),
     }
 }
@@ -185,6 +190,34 @@ mod tests {
             ("<memory unit='pages'>1</memory>", None),
         ] {
             assert_eq!(size(&Element::parse(text).unwrap()), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_disk_is_read_what_it_is_on_and_whether_others_may_have_it_too() {
+        let target = || DiskDefinition { target: "vdb".to_owned(), ..DiskDefinition::default() };
+        for (disk, read) in [
+            (
+                "<disk type='file'><source file='/p/a' dev='/dev/sda'/>",
+                DiskDefinition { kind: "file".to_owned(), path: Some("/p/a".into()), ..target() },
+            ),
+            (
+                "<disk type='block'><source dev='/dev/vg/a'/><readonly/>",
+                DiskDefinition { kind: "block".to_owned(), device: Some("/dev/vg/a".into()), shared: true, ..target() },
+            ),
+            (
+                "<disk type='volume'><source pool='p' volume='a'/><shareable/>",
+                DiskDefinition {
+                    kind: "volume".to_owned(),
+                    volume: Some(("p".to_owned(), "a".to_owned())),
+                    shared: true,
+                    ..target()
+                },
+            ),
+            ("<disk type='file' device='cdrom'>", DiskDefinition { kind: "file".to_owned(), shared: true, ..target() }),
+        ] {
+            let xml = format!("{disk}<target dev='vdb'/></disk>");
+            assert_eq!(read_disk(&Element::parse(&xml).unwrap()), read, "{xml}");
         }
     }
 

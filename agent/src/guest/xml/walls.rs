@@ -76,10 +76,32 @@ fn disk(disk: &Element) -> Device {
         // Its label lets every guest read and write it.
         _ if disk.at(&["shareable"]).is_some() => breach("shareable"),
         (_, "lun") => breach("lun"),
-        ("nvme" | "vhostuser" | "vhostvdpa", _) => breach(kind),
-        ("file" | "block" | "volume" | "network" | "dir", _) => Device::Plain,
+        // A directory is given to the guest as a FAT disk with all that is in it.
+        ("nvme" | "vhostuser" | "vhostvdpa" | "dir", _) => breach(kind),
+        ("file" | "block", _) => match hardware(disk) {
+            Some(path) => breach(path),
+            None => Device::Plain,
+        },
+        ("volume" | "network", _) => Device::Plain,
         _ => breach(kind),
     }
+}
+
+/// The device of the host that a disk is, if its path is not one of those that volume managers give what they cut for others to
+/// use. Which of those the host itself uses is not looked at.
+fn hardware(disk: &Element) -> Option<&str> {
+    let source = disk.at(&["source"])?;
+    let path = source.get("dev").or_else(|| source.get("file").filter(|path| path.starts_with("/dev/")))?;
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let cut = match parts[..] {
+        // udev names whole disks by their numbers there, and RAID arrays by name.
+        ["dev", "block" | "md", _] => false,
+        // `/dev/mapper/NAME` and LVM's `/dev/GROUP/VOLUME`.
+        ["dev", group, volume] => ![group, volume].iter().any(|part| matches!(*part, "." | "..")),
+        ["dev", "zvol", _, ..] => !parts.contains(&".."),
+        _ => false,
+    };
+    (!cut).then_some(path)
 }
 
 #[cfg(test)]
@@ -112,6 +134,12 @@ mod tests {
             ("<devices><disk type='block' device='lun'><target dev='sda'/></disk>", "disk sda lun"),
             ("<devices><disk type='file'><target dev='vdz'/><shareable/></disk>", "disk vdz shareable"),
             ("<devices><disk type='nvme'><target dev='vdz'/></disk>", "disk vdz nvme"),
+            ("<devices><disk type='vhostuser'><target dev='vdz'/></disk>", "disk vdz vhostuser"),
+            ("<devices><disk type='vhostvdpa'><target dev='vdz'/></disk>", "disk vdz vhostvdpa"),
+            (
+                "<devices><disk type='dir' device='floppy'><source dir='/root'/><target dev='fda'/></disk>",
+                "disk fda dir",
+            ),
             ("<devices><device-of-tomorrow/>", "device-of-tomorrow"),
             ("<qemu:commandline/><devices>", "qemu:commandline"),
             ("<seclabel type='none'/><devices>", "seclabel"),
@@ -128,6 +156,39 @@ mod tests {
         ] {
             assert_eq!(said(way).0, [name], "{way}");
         }
+    }
+
+    #[test]
+    fn a_disk_of_the_host_is_a_violation_and_a_volume_that_was_cut_of_one_is_not() {
+        let disk = |source: &str| {
+            said(&format!("<devices><disk type='block'><source dev='{source}'/><target dev='vdz'/></disk>"))
+        };
+        for hardware in [
+            "/dev/vda",
+            "/dev/nvme0n1p2",
+            "/dev/disk/by-id/wwn-0x5000",
+            "/dev/block/8:0",
+            "/dev/md/root",
+            "/dev/vg/../sda",
+            "/dev/./sda",
+            "/dev/../dev/sda",
+            "/dev/zvol/../sda",
+        ] {
+            assert_eq!(disk(hardware).0, [format!("disk vdz {hardware}")]);
+        }
+        for volume in ["/dev/vg0/web", "/dev/mapper/vg0-web", "/dev/zvol/tank/web"] {
+            assert_eq!(disk(volume), (vec![], vec![format!("disk vdz {volume}")]));
+        }
+        let file = "<devices><disk type='file'><source file='/dev/sda'/><target dev='vdz'/></disk>";
+        assert_eq!(said(file).0, ["disk vdz /dev/sda"]);
+        let empty = "<devices><disk type='block' device='cdrom'><target dev='sda'/></disk>";
+        assert_eq!(said(empty), (vec![], vec!["disk sda of type block".to_owned()]));
+    }
+
+    #[test]
+    fn memory_that_can_be_shared_leads_nowhere_without_a_device_that_shares_it() {
+        let memory = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking><devices>";
+        assert_eq!(said(memory), (vec![], vec![]));
     }
 
     #[test]

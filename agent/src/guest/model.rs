@@ -105,6 +105,25 @@ pub struct Disk {
     pub format: Format,
 }
 
+impl Disk {
+    /// The volume's name where none is given.
+    #[must_use]
+    pub fn derived_name(guest: &GuestName, target: &str, format: Format) -> String {
+        format!("{guest}-{target}.{}", format.as_str())
+    }
+
+    /// The name that the volume would have in the other format; `None` where it has a name of its own.
+    #[must_use]
+    pub fn in_other_format(&self, guest: &GuestName) -> Option<String> {
+        let other = match self.format {
+            Format::Raw => Format::Qcow2,
+            Format::Qcow2 => Format::Raw,
+        };
+        let derived = self.volume == Self::derived_name(guest, &self.target, self.format);
+        derived.then(|| Self::derived_name(guest, &self.target, other))
+    }
+}
+
 /// An image format, by libvirt's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -301,9 +320,9 @@ pub struct DomainFound {
     /// Its saved memory, from which the next start goes on: the definition in it, or why that cannot be read.
     pub saved: Option<Result<Definition, String>>,
     /// Of each disk of a declared guest whose image is not the declared volume, by its target: the images that it is made of,
-    /// the uppermost first, or why they are not known.
+    /// the uppermost first, or why they are not known. Of an undeclared one that is read only or shareable it is not asked.
     pub chains: BTreeMap<String, Result<Vec<PathBuf>, String>>,
-    /// The same of the disks with which it runs, where libvirt says it.
+    /// The same of all disks with which a domain runs, whosever it is, where libvirt says it.
     pub running_chains: BTreeMap<String, Vec<PathBuf>>,
     /// What would be lost if libvirt forgot the domain, in words; looked at where it left the manifest.
     pub irreplaceable: Vec<String>,

@@ -13,6 +13,7 @@ use super::value::{
     Cpu, Icmp, LibvirtName, List, Many, Metric, Mode, Mtu, Name, Named, Net, Pids, PoolPath, Ports, Size, Target,
     Vcpus, Volume,
 };
+use crate::guest::model as room;
 
 table! {
     /// What a host is to be: its trunks, segments, pools and guests, and who may talk to whom. `/etc/bulkhead/host.toml`
@@ -203,10 +204,7 @@ impl Disk {
 
     /// The volume's name, given or made of guest, target and format.
     pub(crate) fn volume_name(&self, guest: &GuestName, target: &Target) -> String {
-        let format = match self.format_or_raw() {
-            Format::Raw => "raw",
-            Format::Qcow2 => "qcow2",
-        };
-        self.volume.as_ref().map_or_else(|| format!("{guest}-{}.{format}", target.0), |volume| volume.value.0.clone())
+        let derived = || room::Disk::derived_name(guest, &target.0, self.format_or_raw());
+        self.volume.as_ref().map_or_else(derived, |volume| volume.value.0.clone())
     }
 }

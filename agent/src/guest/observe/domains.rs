@@ -37,6 +37,7 @@ pub(super) fn read_domain(
     let mut found = DomainFound::new(uuid, inactive.owned, state_of(state, reason), inactive.definition.clone());
     (found.persistent, found.autostart) = (persistent, autostart);
     found.noted_away = inactive.away;
+    found.running_chains = live.iter().flat_map(|live| live.chains.clone()).collect();
     if found.owned {
         let saved = domain.has_managed_save(0).or_else(unsupported).refused("dominfo", &name)?;
         found.saved = saved.then(|| saved_facets(domain));
@@ -51,11 +52,6 @@ pub(super) fn read_domain(
         };
         match guest {
             Some(guest) => {
-                found.running_chains = live
-                    .iter()
-                    .flat_map(|live| &live.chains)
-                    .map(|(target, images)| (target.clone(), images.clone()))
-                    .collect();
                 found.chains = chains(connect, guest, desired, &found, pools);
                 follow_links(guest, desired, &mut found);
             }
@@ -136,7 +132,8 @@ fn at_work(domain: &Domain, live: &DomainRead, state: &State, reason: u32, write
     None
 }
 
-/// Of each declared disk whose image is another than the declared volume: what that is made of.
+/// Of each disk whose image is another than the declared volume: what that is made of. One that nobody declares may be an
+/// overlay of a volume that is declared for another one, unless it is only read.
 fn chains(
     connect: &Connect,
     guest: &Guest,
@@ -145,9 +142,13 @@ fn chains(
     pools: &[PoolFound],
 ) -> BTreeMap<String, Result<Vec<PathBuf>, String>> {
     let mut chains = BTreeMap::new();
-    for disk in &guest.disks {
-        let image = found.definition.disk(&disk.target).and_then(|disk| disk.path.as_ref());
-        let Some(image) = image.filter(|image| Some(*image) != desired.image(disk).as_ref()) else { continue };
+    for disk in &found.definition.disks {
+        let declared = guest.disks.iter().find(|declared| declared.target == disk.target);
+        if declared.is_none() && disk.shared {
+            continue;
+        }
+        let volume = declared.and_then(|declared| desired.image(declared));
+        let Some(image) = disk.path.as_ref().filter(|image| Some(*image) != volume.as_ref()) else { continue };
         let running = found.running_chains.get(&disk.target).filter(|images| images.first() == Some(image));
         let chain = running.map_or_else(|| chain_of(connect, image, pools), |images| Ok(images.clone()));
         chains.insert(disk.target.clone(), chain);

@@ -83,7 +83,8 @@ pub(super) fn read_volumes(connect: &Connect, desired: &Desired, observed: &mut 
 }
 
 /// libvirt lists a directory, and looks what is in its files, only when the pool is refreshed. That is done for guests that
-/// may be started by what is found, and where a volume seems to be missing.
+/// may be started by what is found, and where a volume seems to be missing. In the place of one that is missing, the one of
+/// the same name in the other format is looked for.
 fn volumes(
     connect: &Connect,
     at: &str,
@@ -95,8 +96,9 @@ fn volumes(
     let guests = desired.guests.iter().filter(|guest| guest.disks.iter().any(|disk| disk.pool == wanted.name));
     let down = |name: &str| observed.domains.get(name).is_none_or(|found| found.state == State::ShutOff);
     let starts = guests.clone().any(|guest| down(guest.name.as_str()));
-    let disks = guests.flat_map(|guest| &guest.disks).filter(|disk| disk.pool == wanted.name);
-    let names: BTreeSet<_> = disks.map(|disk| disk.volume.as_str()).collect();
+    let disks = guests.flat_map(|guest| guest.disks.iter().map(move |disk| (guest, disk)));
+    let declared = disks.filter(|(_, disk)| disk.pool == wanted.name);
+    let names: BTreeSet<_> = declared.clone().map(|(_, disk)| disk.volume.as_str()).collect();
     if !starts {
         let known = named(&pool, &names)?;
         if known.len() == names.len() {
@@ -107,7 +109,11 @@ fn volumes(
     if let Err(error) = pool.refresh(0) {
         tracing::debug!(pool = at, error = error.message(), "not refreshed");
     }
-    named(&pool, &names)
+    let mut found = named(&pool, &names)?;
+    let missing = declared.filter(|(_, disk)| !found.contains_key(&disk.volume));
+    let others: BTreeSet<_> = missing.filter_map(|(guest, disk)| disk.in_other_format(&guest.name)).collect();
+    found.append(&mut named(&pool, &others.iter().map(String::as_str).collect())?);
+    Ok(found)
 }
 
 fn named(pool: &StoragePool, names: &BTreeSet<&str>) -> Result<BTreeMap<String, VolumeFound>, Error> {

@@ -61,13 +61,25 @@ pub(super) fn image<'a>(desired: &Desired, guest: &Guest, disk: &Disk, found: &'
         // A pulled snapshot or a copy that the guest was moved to is newer than the volume, and looks just like this.
         (Some(path), Some(Ok(_))) => Image::Kept(format!(
             "its disk {target} is {}, and the manifest says {}, of which it is no overlay; which of the two has what was written \
-             last, nobody here can tell. Declare the first, or make place for the second by `virsh detach-disk {} {target} --config`",
+             last, nobody here can tell. Declare the first{}, or make place for the second by `virsh detach-disk {} {target} \
+             --config`",
             path.display(),
             volume.display(),
+            declaration(volume, here),
             guest.name
         )),
         (Some(path), Some(Err(why))) => Image::Kept(unknown(path, target, volume, why)),
         (Some(path), None) => Image::Kept(unknown(path, target, volume, "libvirt was not asked")),
+    }
+}
+
+/// How the image of a definition is declared, where it is in the directory of the declared volume.
+fn declaration(volume: &Path, here: &DiskDefinition) -> String {
+    let same = here.path.as_deref().filter(|path| path.parent() == volume.parent());
+    let name = same.and_then(Path::file_name).map(|name| name.to_string_lossy());
+    match (name, &here.format) {
+        (Some(name), Some(format)) => format!(" by `format = \"{format}\", volume = \"{name}\"`"),
+        _ => String::new(),
     }
 }
 
@@ -94,16 +106,35 @@ pub(super) fn why_kept(desired: &Desired, observed: &Observed, guest: &Guest) ->
         if let Some(Image::Kept(why)) = found.map(|found| image(desired, guest, disk, found)) {
             return Some(why);
         }
-        let volume = volume(observed, disk)?;
+        let Some(volume) = volume(observed, disk) else { return beside(desired, observed, guest, disk) };
         let (name, wanted) = (&disk.volume, disk.format.as_str());
         match volume.format.as_deref() {
             Some(format) if is_stored_as(format, disk.format) => None,
+            // The name that a volume has without `volume` holds its format, and would be another one.
             Some(format) => Some(format!(
-                "its volume {name} is {format}, the manifest says {wanted}; write `format = \"{format}\"` if that is right"
+                "its volume {name} is {format}, the manifest says {wanted}; write `format = \"{format}\", volume = \"{name}\"` \
+                 if that is right"
             )),
             None => Some(format!("libvirt does not say whether its volume {name} is {wanted}")),
         }
     })
+}
+
+/// Why an empty volume is not made: the one that the manifest would mean if it gave the other format is there, and nobody
+/// declares it.
+fn beside(desired: &Desired, observed: &Observed, guest: &Guest, disk: &Disk) -> Option<String> {
+    let other = disk.in_other_format(&guest.name)?;
+    let found = observed.volumes.get(&disk.pool)?.get(&other)?;
+    let mut disks = desired.guests.iter().flat_map(|guest| &guest.disks);
+    if disks.any(|declared| (&declared.pool, &declared.volume) == (&disk.pool, &other)) {
+        return None;
+    }
+    let (name, pool) = (&disk.volume, &disk.pool);
+    let format = found.format.as_deref().unwrap_or("...");
+    Some(format!(
+        "its volume {name} is not in pool {pool}, but {other} is, and an empty disk would take its place; write `format = \
+         \"{format}\", volume = \"{other}\"` for that one, or give an empty one a name of its own by `volume = \"...\"`"
+    ))
 }
 
 /// Whether a file that libvirt found to be of a format is one that the manifest calls so. A CD's image is nothing but its
@@ -124,15 +155,44 @@ pub(super) fn volumes(desired: &Desired, observed: &Observed, guest: &Guest, poo
             }
             Some(_) => {}
             None if is_named(desired, observed, guest, disk) => {}
-            None => plan.steps.push(Step::CreateVolume {
-                guest: guest.name.clone(),
-                pool: disk.pool.clone(),
-                at: at.clone(),
-                volume: disk.volume.clone(),
-                xml: volume_xml(disk),
-            }),
+            None => {
+                if let Some(text) = begins_empty(desired, observed, guest, disk) {
+                    plan.notice(Object::Guest(guest.name.clone()), Cause::Held, text);
+                }
+                plan.steps.push(Step::CreateVolume {
+                    guest: guest.name.clone(),
+                    pool: disk.pool.clone(),
+                    at: at.clone(),
+                    volume: disk.volume.clone(),
+                    xml: volume_xml(disk),
+                });
+            }
         }
     }
+}
+
+/// What to know of a new guest's empty disk while others leave: perhaps it is one of them, by another name.
+fn begins_empty(desired: &Desired, observed: &Observed, guest: &Guest, disk: &Disk) -> Option<String> {
+    if observed.domains.contains_key(guest.name.as_str()) {
+        return None;
+    }
+    let leaves = |name: &str| desired.guests.iter().all(|guest| guest.name.as_str() != name);
+    let leaving = observed.domains.iter().filter(|(name, found)| found.owned && leaves(name));
+    let images = leaving.filter_map(|(name, found)| {
+        let path = found.definition.disk(&disk.target)?.path.as_ref()?;
+        let mut disks = desired.guests.iter().flat_map(|guest| &guest.disks);
+        let declared = disks.any(|disk| desired.image(disk).as_ref() == Some(path));
+        (!declared).then(|| format!("{} of {name}", path.display()))
+    });
+    let images: Vec<_> = images.collect();
+    (!images.is_empty()).then(|| {
+        format!(
+            "its volume {} begins empty, with nothing of what leaves the manifest ({}); if it is one of those by another name, \
+             declare its volume first",
+            disk.volume,
+            images.join(", ")
+        )
+    })
 }
 
 /// What to do about a volume of another size. Making it smaller cuts off what is written at its end, so nobody is told to.

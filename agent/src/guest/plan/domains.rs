@@ -1,38 +1,43 @@
 //! Guests of the manifest: their definitions and their starts.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bulkhead_types::{Cause, Object};
 
 use super::disks::{self, Image};
 use super::pools::Pools;
+use super::writers::Conflicts;
 use super::{Admission, Plan};
-use crate::guest::model::{Definition, Desired, DomainFound, Guest, Observed, Occupied, Recent, State};
+use crate::guest::model::{Definition, Desired, DomainFound, Guest, NAMESPACE, Observed, Occupied, Recent, State};
 use crate::guest::step::Step;
 
 /// Plans the volumes of the manifest's guests.
-pub(super) fn volumes(desired: &Desired, observed: &Observed, pools: &Pools, plan: &mut Plan) {
-    for guest in desired.guests.iter().filter(|guest| !is_foreign(observed, guest)) {
-        if why_left_alone(desired, observed, guest).is_none() {
+pub(super) fn volumes(desired: &Desired, observed: &Observed, conflicts: &Conflicts, pools: &Pools, plan: &mut Plan) {
+    for guest in desired.guests.iter().filter(|guest| foreign(observed, guest).is_none()) {
+        if why_left_alone(desired, observed, conflicts, guest).is_none() {
             disks::volumes(desired, observed, guest, pools, plan);
         }
     }
 }
 
 /// Plans the definitions and starts of the manifest's guests.
-pub(super) fn plan(desired: &Desired, observed: &Observed, admission: &Admission, pools: &Pools, plan: &mut Plan) {
+pub(super) fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    admission: &Admission,
+    conflicts: &Conflicts,
+    pools: &Pools,
+    plan: &mut Plan,
+) {
     for guest in &desired.guests {
         let object = Object::Guest(guest.name.clone());
-        if is_foreign(observed, guest) {
-            let text = format!(
-                "the manifest declares guest {0}, but a domain {0} that is not ours is there; rename the guest in the \
-                 manifest, or the domain by `virsh domrename {0} NEW`",
-                guest.name
-            );
-            plan.notice(object, Cause::Clash, text);
+        if let Some(found) = foreign(observed, guest) {
+            plan.notice(object, Cause::Clash, clash(guest, found));
             continue;
         }
-        one(desired, observed, admission, pools, guest, plan);
+        let left_alone = why_left_alone(desired, observed, conflicts, guest);
+        one(desired, observed, admission, pools, left_alone, guest, plan);
         if !observed.host.accelerated() {
             let text = "runs under QEMU's emulation, many times slower than the CPU: libvirt offers no KVM here; enable \
                         virtualisation in the firmware and load the module kvm_intel or kvm_amd";
@@ -41,18 +46,43 @@ pub(super) fn plan(desired: &Desired, observed: &Observed, admission: &Admission
     }
 }
 
-fn one(desired: &Desired, observed: &Observed, admission: &Admission, pools: &Pools, guest: &Guest, plan: &mut Plan) {
+/// What a person can do about a domain of a guest's name that is not ours. Nobody is adopted unasked; whoever knows that it is
+/// this guest, defined anew without our mark, can say so.
+fn clash(guest: &Guest, found: &DomainFound) -> String {
+    let name = &guest.name;
+    let rename = match found.state {
+        State::ShutOff => format!("rename the guest in the manifest, or the domain by `virsh domrename {name} NEW`"),
+        _ => format!(
+            "rename the guest in the manifest, or, once it is shut off, the domain by `virsh domrename {name} NEW`"
+        ),
+    };
+    format!(
+        "the manifest declares guest {name}, but a domain {name} that is not ours is there; {rename}; if it is this guest and \
+         its definition lost our mark, `virsh metadata {name} --uri {NAMESPACE} --key bulkhead --set '<owned name=\"{name}\"/>' \
+         --config` puts it back"
+    )
+}
+
+fn one(
+    desired: &Desired,
+    observed: &Observed,
+    admission: &Admission,
+    pools: &Pools,
+    left_alone: Option<(Cause, String)>,
+    guest: &Guest,
+    plan: &mut Plan,
+) {
     let object = || Object::Guest(guest.name.clone());
     let found = observed.domains.get(guest.name.as_str());
     let wanted = wanted(desired, observed, guest, plan);
     if let Some(found) = found {
-        tell(guest, &wanted, found, plan);
+        tell(guest, &wanted, found, left_alone.is_some(), plan);
         let away = found.occupied.as_ref().and_then(Occupied::away);
         if found.noted_away != away {
             plan.steps.push(Step::NoteAway { guest: guest.name.clone(), away });
         }
     }
-    if let Some((cause, why)) = why_left_alone(desired, observed, guest) {
+    if let Some((cause, why)) = left_alone {
         return plan.notice(object(), cause, format!("is left alone: {why}"));
     }
     let without_pool = guest.disks.iter().find_map(|disk| match pools.get(&disk.pool) {
@@ -82,11 +112,17 @@ fn wanted(desired: &Desired, observed: &Observed, guest: &Guest, plan: &mut Plan
     for (disk, definition) in guest.disks.iter().zip(&mut wanted.disks) {
         if let Image::Overlay(here) = disks::image(desired, guest, disk, found) {
             let (target, name) = (&disk.target, &guest.name);
+            let running = found.running_chains.get(target).and_then(|images| images.first());
+            let listed = if running.is_some() && running == here.path.as_ref() {
+                String::new()
+            } else {
+                by_list(observed, here.path.as_deref())
+            };
             let text = format!(
-                "its disk {target} is on {}, an overlay of the declared volume {}, as a snapshot makes one, and stays so; \
-                 while it runs, `virsh blockcommit {name} {target} --active --pivot` writes it into the volume, and \
+                "its disk {target} is on {}, an overlay of the declared volume {}{listed}, as a snapshot makes one, \
+                 and stays so; while it runs, `virsh blockcommit {name} {target} --active --pivot` writes it into the volume, and \
                  `virsh snapshot-list {name} --tree` names the snapshots",
-                here.path.as_deref().unwrap_or(std::path::Path::new("an unknown image")).display(),
+                here.path.as_deref().unwrap_or(Path::new("an unknown image")).display(),
                 disk.volume
             );
             plan.notice(Object::Guest(name.clone()), Cause::Held, text);
@@ -96,8 +132,21 @@ fn wanted(desired: &Desired, observed: &Observed, guest: &Guest, plan: &mut Plan
     wanted
 }
 
+/// Where it is said that an image is an overlay if not by the guest that runs: after `virsh blockpull` it no longer is one, which a
+/// pool knows once it is refreshed.
+fn by_list(observed: &Observed, image: Option<&Path>) -> String {
+    let here = observed.pools.iter().find(|pool| pool.path.as_deref() == image.and_then(Path::parent));
+    here.map(|pool| format!(" by libvirt's list of pool {0} (`virsh pool-refresh {0}` renews it)", pool.name))
+        .unwrap_or_default()
+}
+
 /// Why nothing of a guest is touched, neither its volumes nor its definition nor itself.
-fn why_left_alone(desired: &Desired, observed: &Observed, guest: &Guest) -> Option<(Cause, String)> {
+fn why_left_alone(
+    desired: &Desired,
+    observed: &Observed,
+    conflicts: &Conflicts,
+    guest: &Guest,
+) -> Option<(Cause, String)> {
     let name = guest.name.as_str();
     if let Some(why) = observed.unread.domains.get(name) {
         return Some((Cause::Unknown, format!("what libvirt has of it cannot be read: {why}")));
@@ -105,11 +154,12 @@ fn why_left_alone(desired: &Desired, observed: &Observed, guest: &Guest) -> Opti
     if let Some(occupied) = observed.domains.get(name).and_then(|found| found.occupied.as_ref()) {
         return Some((occupied.cause(), occupied.words(&guest.name)));
     }
-    disks::why_kept(desired, observed, guest).map(|why| (Cause::Held, why))
+    let conflict = conflicts.get(&guest.name).cloned();
+    conflict.or_else(|| disks::why_kept(desired, observed, guest).map(|why| (Cause::Held, why)))
 }
 
 /// Tells what no step mends.
-fn tell(guest: &Guest, wanted: &Definition, found: &DomainFound, plan: &mut Plan) {
+fn tell(guest: &Guest, wanted: &Definition, found: &DomainFound, left_alone: bool, plan: &mut Plan) {
     let name = &guest.name;
     let mut say = |cause, text| plan.notice(Object::Guest(name.clone()), cause, text);
     if let Some(running) = &found.running {
@@ -123,10 +173,18 @@ fn tell(guest: &Guest, wanted: &Definition, found: &DomainFound, plan: &mut Plan
         }
         let old = wanted.lasting_differences(running);
         if !old.is_empty() {
-            let text = format!(
-                "runs with the old definition until it is restarted ({}): `virsh shutdown {name}`, and it is started again",
-                old.join("; ")
-            );
+            let old = old.join("; ");
+            let text = match (left_alone, guest.start) {
+                (true, _) => format!("runs otherwise than the manifest says ({old})"),
+                (false, true) => format!(
+                    "runs with the old definition until it is restarted ({old}): `virsh shutdown {name}`, and it is started \
+                     again"
+                ),
+                (false, false) => format!(
+                    "runs with the old definition until it is restarted ({old}): `virsh shutdown {name}`, then `virsh start \
+                     {name}`"
+                ),
+            };
             say(Cause::Held, text);
         }
     }
@@ -205,6 +263,7 @@ fn again(recent: &Recent, interval: Duration) -> String {
     }
 }
 
-fn is_foreign(observed: &Observed, guest: &Guest) -> bool {
-    observed.domains.get(guest.name.as_str()).is_some_and(|found| !found.owned)
+/// The domain of a guest's name that is somebody else's.
+fn foreign<'a>(observed: &'a Observed, guest: &Guest) -> Option<&'a DomainFound> {
+    observed.domains.get(guest.name.as_str()).filter(|found| !found.owned)
 }

@@ -7,6 +7,7 @@ mod networks;
 mod pools;
 #[cfg(test)]
 mod tests;
+mod writers;
 
 use std::collections::BTreeMap;
 
@@ -45,9 +46,10 @@ pub fn plan(desired: &Desired, observed: &Observed, admission: &Admission) -> Pl
         return plan;
     }
     let pools = pools::plan(desired, observed, &mut plan);
-    domains::volumes(desired, observed, &pools, &mut plan);
+    let conflicts = writers::conflicts(desired, observed);
+    domains::volumes(desired, observed, &conflicts, &pools, &mut plan);
     networks::plan(desired, observed, &mut plan);
-    domains::plan(desired, observed, admission, &pools, &mut plan);
+    domains::plan(desired, observed, admission, &conflicts, &pools, &mut plan);
     networks::leave(desired, observed, &mut plan);
     leave::plan(desired, observed, admission, &mut plan);
     plan

@@ -102,7 +102,10 @@ fn a_guest_that_runs_on_an_overlay_which_its_definition_does_not_name_is_told_wh
 #[test]
 fn a_volume_of_another_format_holds_its_guest_and_both_are_named() {
     for (found, text) in [
-        (Some("qcow2"), "its volume example-vda.raw is qcow2, the manifest says raw; write `format = \"qcow2\"`"),
+        (
+            Some("qcow2"),
+            "its volume example-vda.raw is qcow2, the manifest says raw; write `format = \"qcow2\", volume = \"example-vda.raw\"`",
+        ),
         (None, "libvirt does not say whether its volume example-vda.raw is raw"),
     ] {
         let mut world = empty_world();
@@ -115,6 +118,73 @@ fn a_volume_of_another_format_holds_its_guest_and_both_are_named() {
         assert!(words(&plan).iter().all(|step| !step.contains("example")), "{:?}", words(&plan));
         assert!(texts(&plan).contains(text), "{}", texts(&plan));
     }
+}
+
+#[test]
+fn no_empty_volume_is_made_beside_the_one_of_the_other_format() {
+    // The manifest said qcow2, the file is raw, and whoever corrects the format changes the name of the volume with it.
+    let mut world = settled();
+    world.domains.clear();
+    let volumes = world.volumes.get_mut("default").unwrap();
+    let volume = volumes.remove("example-vda.raw").unwrap();
+    volumes.insert("example-vda.qcow2".to_owned(), volume);
+    let held = plan(&samples::desired(), &world, &Admission::default());
+    assert!(held.is_empty(), "{:?}", words(&held));
+    assert!(
+        texts(&held).contains("write `format = \"raw\", volume = \"example-vda.qcow2\"` for that one"),
+        "{}",
+        texts(&held)
+    );
+    let mut desired = samples::desired();
+    desired.guests[0].disks[0].volume = "example-vda.qcow2".to_owned();
+    assert_eq!(words(&plan(&desired, &world, &Admission::default())), ["define example", "start example"]);
+    // An empty one of another name was asked for in so many words.
+    desired.guests[0].disks[0].volume = "empty.raw".to_owned();
+    assert_eq!(words(&plan(&desired, &world, &Admission::default()))[0], "vol-create default empty.raw");
+}
+
+#[test]
+fn a_definition_on_another_volume_is_not_moved_to_an_empty_one_and_both_are_named() {
+    let mut desired = samples::desired();
+    desired.guests[0].disks[0].volume = "new.raw".to_owned();
+    for state in [State::ShutOff, State::Running] {
+        let world = on_image(BASE, Ok(vec![BASE]), state);
+        let held = plan(&desired, &world, &Admission::default());
+        assert!(held.is_empty(), "{:?}", words(&held));
+        for text in [
+            "its disk vda is /var/lib/libvirt/images/example-vda.raw, and the manifest says /var/lib/libvirt/images/new.raw",
+            "Declare the first by `format = \"qcow2\", volume = \"example-vda.raw\"`",
+        ] {
+            assert!(texts(&held).contains(text), "{}", texts(&held));
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_is_left_alone_is_promised_no_restart() {
+    let mut world = on_image("/x/other", Ok(vec!["/x/other"]), State::Running);
+    let left_alone = texts(&plan(&samples::desired(), &world, &Admission::default()));
+    assert!(left_alone.contains("runs otherwise than the manifest says (disk vda image /x/other"), "{left_alone}");
+    assert!(!left_alone.contains("virsh shutdown"), "{left_alone}");
+    // One that nobody starts again is not promised it either.
+    world = settled();
+    world.domains.get_mut("example").unwrap().running.as_mut().unwrap().memory *= 2;
+    let mut desired = samples::desired();
+    desired.guests[0].start = false;
+    assert!(texts(&plan(&desired, &world, &Admission::default())).contains("then `virsh start example`"));
+}
+
+#[test]
+fn an_overlay_that_only_a_list_of_the_pool_tells_of_is_told_with_how_the_list_is_renewed() {
+    let top = "/var/lib/libvirt/images/s1";
+    let mut world = on_image(top, Ok(vec![top, BASE]), State::ShutOff);
+    let listed = "by libvirt's list of pool default (`virsh pool-refresh default` renews it)";
+    let told = |world: &Observed| texts(&plan(&samples::desired(), world, &Admission::default()));
+    assert!(told(&world).contains(listed), "{}", told(&world));
+    let domain = world.domains.get_mut("example").unwrap();
+    (domain.state, domain.running) = (State::Running, Some(domain.definition.clone()));
+    domain.running_chains.insert("vda".to_owned(), vec![top.into(), BASE.into()]);
+    assert!(!told(&world).contains(listed), "{}", told(&world));
 }
 
 #[test]

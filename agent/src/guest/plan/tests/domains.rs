@@ -18,6 +18,25 @@ fn a_definition_that_somebody_edited_is_mended_and_a_running_guest_keeps_running
 }
 
 #[test]
+fn a_domain_that_is_not_ours_is_told_with_commands_that_libvirt_takes() {
+    for (state, rename) in [
+        (State::ShutOff, "or the domain by `virsh domrename example NEW`; if"),
+        (State::Running, "or, once it is shut off, the domain by `virsh domrename example NEW`; if"),
+    ] {
+        let mut world = settled();
+        let domain = world.domains.get_mut("example").unwrap();
+        (domain.owned, domain.state) = (false, state);
+        let plan = plan(&samples::desired(), &world, &Admission::default());
+        assert!(plan.is_empty(), "{:?}", words(&plan));
+        let mark = "`virsh metadata example --uri https://bulkhead.example/xmlns/1 --key bulkhead --set '<owned \
+                    name=\"example\"/>' --config` puts it back";
+        for text in [rename, mark] {
+            assert!(texts(&plan).contains(text), "{}", texts(&plan));
+        }
+    }
+}
+
+#[test]
 fn libvirts_own_autostart_is_turned_off() {
     let mut world = settled();
     world.domains.get_mut("example").unwrap().autostart = true;

@@ -9,6 +9,7 @@ mod occupied;
 mod pools;
 mod properties;
 mod worlds;
+mod writers;
 
 use libvirt::{after, empty_world};
 

@@ -164,3 +164,27 @@ async fn what_an_apply_makes_is_no_repair_and_what_mends_the_host_later_is() {
     assert_eq!(reasons, ["slices"]);
     std::fs::remove_dir_all(root).unwrap();
 }
+
+#[tokio::test]
+async fn a_teardown_is_in_the_status_from_its_beginning_and_no_more_once_it_has_failed() {
+    let (mut agent, world, root) = agent("torn");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let_go(&world);
+    let _answer = apply_trunk(&mut agent, "eth1");
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    assert!(!status.borrow().teardown);
+    let (done, answer) = oneshot::channel();
+    agent.serve(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done });
+    agent.advance();
+    assert!(status.borrow().teardown);
+    // Nothing says which guests run here, so that none can be ended.
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    assert!(matches!(answer.await, Ok(Err(Refusal::Failed(_)))));
+    assert!(!status.borrow().teardown);
+    std::fs::remove_dir_all(root).unwrap();
+}

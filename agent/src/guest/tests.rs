@@ -229,7 +229,8 @@ async fn a_call_that_hangs_is_given_up_and_later_ones_do_not_wait() {
     let begun = std::time::Instant::now();
     assert!(libvirt.observe(&desired()).await.unwrap().down.is_some());
     assert!(begun.elapsed() < Duration::from_millis(300));
-    // The wake comes from the call that ended at last: there is nothing else that changes.
-    tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
-    assert_eq!(libvirt.observe(&desired()).await.unwrap().down, None);
+    // The last wake comes from the call that ended at last; one of the connection may still be there before it.
+    while libvirt.observe(&desired()).await.unwrap().down.is_some() {
+        tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.unwrap().unwrap();
+    }
 }

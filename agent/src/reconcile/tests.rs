@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bulkhead_api::{Phase, Status};
-use bulkhead_types::Object;
+use bulkhead_types::{Cause, Object};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -113,7 +113,8 @@ impl AnyRoom for Fake {
         Vec::new()
     }
     fn notices(&self, _: &Desired, _: &States) -> Vec<Notice> {
-        Vec::new()
+        let stays = Notice { object: Object::Policy, cause: Cause::Held, text: "stays".to_owned() };
+        self.world.left.lock().unwrap().contains(&self.name).then_some(stays).into_iter().collect()
     }
     fn page(&self, _: &Desired, _: &States, _: &mut Status) {}
 }
@@ -151,6 +152,16 @@ async fn run(reconciler: &mut Reconciler) -> Vec<Name> {
             },
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_teardown_keeps_is_told_where_no_manifest_is_followed_any_more() {
+    let world = Arc::new(World::default());
+    world.left.lock().unwrap().insert(Name::Guests);
+    let mut reconciler = Reconciler::new(rooms(&world));
+    reconciler.tear(Name::Guests, Wake::now(Reason::Request));
+    let texts: Vec<String> = reconciler.notices().into_iter().map(|notice| notice.text).collect();
+    assert_eq!(texts, ["stays"]);
 }
 
 #[tokio::test]

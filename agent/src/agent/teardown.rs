@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Agent;
 use super::requests::{Requester, Work};
 use crate::guest::model::{DomainFound, Timing};
-use crate::rooms::{AnyRoom, Name, populated};
+use crate::rooms::{AnyRoom, Name, not_asked, populated};
 use crate::socket::Refusal;
 use crate::watch::{Reason, Wake};
 
@@ -166,6 +166,9 @@ impl Agent {
         let mut summary = requester.summary(&self.reconciler, None);
         let torn = self.reconciler.torn();
         let states = self.reconciler.states();
+        if let Some(manifest) = self.reconciler.manifest() {
+            summary.notices.extend(not_asked(manifest, states));
+        }
         summary.verified = self.reconciler.rooms().all(|room| torn.contains(&room.name()) && room.verified(states));
         summary
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bulkhead_api::{self as api, GuestState, Phase, Status};
 use bulkhead_policy::model as policy;
-use bulkhead_types::{Cause, GuestName, IfName, Object, Outcome, Plan, Report, chain};
+use bulkhead_types::{Cause, GuestName, IfName, Notice, Object, Outcome, Plan, Report, chain};
 
 use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted, limits, links};
 use crate::guest::{self, Admission, Hold, Lack, Libvirt, model};
@@ -149,6 +149,18 @@ fn found<'a>(observed: &'a model::Observed, name: &GuestName) -> Option<&'a mode
     observed.domains.get(name.as_str()).filter(|found| found.owned)
 }
 
+/// What a teardown does not know of the manifest's guests, because libvirt could not be asked: none of them runs, and each may still
+/// be defined.
+pub(crate) fn not_asked(manifest: &Desired, states: &States) -> Vec<Notice> {
+    let Some(why) = states.guests.observed().and_then(|observed| observed.down.as_ref()) else { return Vec::new() };
+    let text = format!(
+        "whether it is still defined is not known, because libvirt cannot be asked ({why}); `bulkhead teardown` forgets it once \
+         libvirt is there"
+    );
+    let guests = manifest.guest.guests.iter().map(|guest| Object::Guest(guest.name.clone()));
+    guests.map(|object| Notice { object, cause: Cause::Unknown, text: text.clone() }).collect()
+}
+
 /// The last notice of a guest that has one of these causes: what the plan decides last is what it comes to.
 fn notice(states: &States, name: &GuestName, causes: &[Cause]) -> Option<String> {
     let object = Object::Guest(name.clone());
@@ -194,7 +206,7 @@ mod tests {
     use crate::rooms::{State, View};
     use bulkhead_netlink::model::Observed;
 
-    fn view<O>(observed: O, notices: Vec<bulkhead_types::Notice>) -> View<O> {
+    fn view<O>(observed: O, notices: Vec<Notice>) -> View<O> {
         View { observed: Arc::new(observed), notices: notices.into() }
     }
 
@@ -216,11 +228,8 @@ mod tests {
     /// What status says of the guest web where libvirt has it like that.
     fn told(found: model::DomainFound, notices: &[(Cause, &str)]) -> (api::Guest, States) {
         let object = Object::Guest("web".parse().unwrap());
-        let notice = |(cause, text): &(Cause, &str)| bulkhead_types::Notice {
-            object: object.clone(),
-            cause: *cause,
-            text: (*text).to_owned(),
-        };
+        let notice =
+            |(cause, text): &(Cause, &str)| Notice { object: object.clone(), cause: *cause, text: (*text).to_owned() };
         let domains = BTreeMap::from([("web".to_owned(), found)]);
         let observed = model::Observed { domains, ..model::Observed::default() };
         let guests = State::Verified(view(observed, notices.iter().map(notice).collect()));
@@ -252,6 +261,16 @@ mod tests {
         let web = of(&states);
         assert_eq!((web.state, web.vcpus, web.memory), (GuestState::Unknown, None, None));
         assert_eq!(web.why.as_deref(), Some("last seen running; waits for libvirt: it froze"));
+    }
+
+    #[test]
+    fn a_guest_of_which_libvirt_could_not_be_asked_is_not_called_gone() {
+        let manifest = desired(WITH_GUEST);
+        let (_, mut states) = told(domain(model::State::ShutOff), &[]);
+        assert_eq!(not_asked(&manifest, &states), []);
+        states.guests = State::Verified(view(model::Observed::down("it is stopped"), Vec::new()));
+        let notices = not_asked(&manifest, &states);
+        assert!(matches!(&notices[..], [Notice { cause: Cause::Unknown, .. }]), "{notices:?}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::manifest::Desired;
 use crate::watch::Reason;
 use bulkhead_api::{Phase, Status};
 
-pub(crate) use guests::Guests;
+pub(crate) use guests::{Guests, not_asked};
 pub(crate) use limits::{Limits, populated};
 pub(crate) use links::Links;
 pub(crate) use look::{Cancellation, Findings, Mode};

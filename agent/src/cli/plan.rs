@@ -169,6 +169,15 @@ links
     }
 
     #[test]
+    fn a_manifest_that_declares_nothing_has_no_plan() {
+        let file = std::env::temp_dir().join(format!("bulkhead-{}-nothing.toml", std::process::id()));
+        std::fs::write(&file, "# nothing\n").unwrap();
+        let planned = offline(std::slice::from_ref(&file), None);
+        assert!(planned.unwrap_err().to_string().contains("declares nothing"));
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
     fn an_empty_plan_says_that_all_is_well() {
         assert_eq!(draw(&Plan::default(), COLUMNS), "Nothing to do: the host is as the manifest says.\n");
     }

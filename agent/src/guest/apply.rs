@@ -50,11 +50,7 @@ impl Libvirt {
     async fn one(&self, step: &Step) -> Outcome {
         let own = step.clone();
         let result = self.call(DEADLINE, move |connect| execute(connect, &own)).await;
-        let result = result.map_err(|error| match (step, error) {
-            (Step::Start { .. }, Error::Late(deadline)) => Error::Starts(deadline),
-            (_, error) => error,
-        });
-        let failure = result.err().map(|error| chain(&error));
+        let failure = result.err().map(|error| chain(&why(step, error)));
         match step {
             // A start that fails is one too: libvirt tells of it by events, which would try it again at once.
             Step::Start { guest } => self.shared.patience.started(guest, failure.clone(), Instant::now()),
@@ -62,6 +58,14 @@ impl Libvirt {
             _ => {}
         }
         failure.map_or(Outcome::Done, Outcome::Failed)
+    }
+}
+
+/// Why a step was not acknowledged: a start that libvirt has taken up goes on when nobody waits for it any more.
+fn why(step: &Step, error: Error) -> Error {
+    match (step, error) {
+        (Step::Start { .. }, Error::Late(deadline)) => Error::Starts(deadline),
+        (_, error) => error,
     }
 }
 
@@ -202,5 +206,19 @@ fn domain(connect: &Connect, operation: &'static str, guest: &GuestName) -> Resu
         Ok(domain)
     } else {
         Err(Error::Foreign { operation, object: format!("domain {name}") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_takes_long_is_not_called_a_libvirt_that_does_not_answer() {
+        let guest: GuestName = "web".parse().unwrap();
+        let start = why(&Step::Start { guest: guest.clone() }, Error::Late(DEADLINE)).to_string();
+        assert!(start.starts_with("libvirt goes on with the start"), "{start}");
+        let shutdown = why(&Step::Shutdown { guest }, Error::Late(DEADLINE)).to_string();
+        assert!(shutdown.starts_with("libvirt did not answer within 60 s"), "{shutdown}");
     }
 }

@@ -120,7 +120,7 @@ fn not_enforced(guest: &GuestName, limits: Limits, missing: &BTreeSet<Control>) 
         unit::slice(guest),
         names.join(",")
     );
-    (!names.is_empty()).then(|| Notice { object: Object::Guest(guest.clone()), cause: Cause::Unsupported, text })
+    (!names.is_empty()).then(|| Notice { object: Object::Guest(guest.clone()), cause: Cause::Held, text })
 }
 
 /// A limit that the manifest leaves open is no promise that none holds elsewhere on the path.

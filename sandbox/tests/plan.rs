@@ -233,6 +233,6 @@ fn a_limit_that_the_kernel_cannot_hold_is_told_and_not_set_for_ever() {
     let observed = carry_out(&plan(&web(limits), &nothing), nothing);
     let plan = plan(&web(limits), &observed);
     assert!(plan.is_empty());
-    assert_eq!(plan.notices.iter().map(|notice| notice.cause).collect::<Vec<_>>(), [Cause::Unsupported]);
+    assert_eq!(plan.notices.iter().map(|notice| notice.cause).collect::<Vec<_>>(), [Cause::Held]);
     assert!(plan.notices[0].text.starts_with("nothing holds the memory limit"), "{}", plan.notices[0].text);
 }

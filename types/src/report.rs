@@ -160,7 +160,7 @@ pub enum Cause {
     Clash,
     /// A foreign object on something of ours, such as an undeclared port on our bridge.
     Foreign,
-    /// This kernel or service lacks a feature, so that something weaker holds.
+    /// This kernel or service lacks a feature, and what the manifest says holds without it, by a weaker means or slower.
     Unsupported,
     /// Not as the manifest says and not mended, because mending would hurt more than it helps; the text says what to do.
     Held,

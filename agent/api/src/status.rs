@@ -223,7 +223,7 @@ pub struct Guest {
 
 impl Guest {
     /// Whether it does what the manifest says: it runs within its walls, or it is off and nothing says that it should not be; it
-    /// may use what the manifest gives it, and of one that runs it is known what bounds it.
+    /// may use what the manifest gives it and no more, and of one that runs it is known what bounds it.
     #[must_use]
     pub fn is_well(&self) -> bool {
         let state = match self.state {
@@ -231,7 +231,7 @@ impl Guest {
             GuestState::Stopped => self.why.is_none(),
             GuestState::Paused | GuestState::Held | GuestState::Stopping | GuestState::Unknown => false,
         };
-        state && !self.limits.iter().any(|limit| limit.tighter)
+        state && self.limits.iter().all(Limit::holds)
     }
 }
 
@@ -256,6 +256,14 @@ pub struct Limit {
     pub unknown: Option<String>,
     /// What holds, for people: `768 MiB`, `no limit`, `unknown`.
     pub text: String,
+}
+
+impl Limit {
+    /// Whether what is declared is what holds, as far as that is known.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.unknown.is_some() || self.declared.is_none_or(|declared| self.at == Some(declared))
+    }
 }
 
 /// A NIC of a guest.

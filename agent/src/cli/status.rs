@@ -149,7 +149,7 @@ fn guests(guests: &[Guest], columns: usize) -> String {
 fn limits(guest: &Guest) -> String {
     let line = |limit: &Limit| match (limit.at, &limit.unknown) {
         (_, Some(_)) => Some(format!("{} unknown", limit.control)),
-        (Some(_), _) if limit.tighter => Some(format!("✗ {}", limit.text)),
+        _ if !limit.holds() => Some(format!("✗ {}: {}", limit.control, limit.text)),
         (Some(_), _) => Some(limit.text.clone()),
         (None, _) => None,
     };
@@ -303,12 +303,12 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_tighter_than_the_manifest_s_is_marked_and_an_unknown_one_named() {
-        let mut status = seed();
-        let limits = &mut status.guests[0].limits;
-        (limits[0].tighter, limits[0].text) = (true, "200 MiB".to_owned());
+    fn a_limit_that_is_not_the_manifest_s_is_marked_and_an_unknown_one_named() {
+        let mut guest = seed().guests.swap_remove(0);
+        let limits = &mut guest.limits;
+        (limits[0].at, limits[0].text) = (Some(200 << 20), "200 MiB".to_owned());
         (limits[1].at, limits[1].unknown) = (None, Some("denied".to_owned()));
-        let text = draw(&status, NOW, COLUMNS);
-        assert!(text.contains("✗ 200 MiB") && text.contains("cpu unknown"), "{text}");
+        (limits[2].at, limits[2].text) = (None, "no limit".to_owned());
+        assert_eq!(super::limits(&guest), "✗ memory: 200 MiB\ncpu unknown\n✗ pids: no limit");
     }
 }

@@ -69,7 +69,7 @@ fn bridge(built: &BuiltSegment<'_>, lookup: &Lookup<'_>, phases: &mut Phases) {
     let there: BTreeSet<IpNet> = lookup.addresses_on(built.bridge).map(|address| address.address).collect();
     for address in declared.iter().filter(|address| lost.contains(*address) || !there.contains(*address)) {
         if address.addr().is_ipv6() && !built.ipv6 {
-            phases.segment_notice(segment, Cause::Unsupported, no_ipv6(name, *address, built.mtu));
+            phases.segment_notice(segment, Cause::Held, no_ipv6(name, *address, built.mtu));
         } else {
             phases.add_addresses.push(Step::AddAddress {
                 bridge: segment.into(),

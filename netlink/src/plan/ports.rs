@@ -63,7 +63,7 @@ fn guest(built: &BuiltSegment<'_>, name: &IfName, port: &Port, link: &Link, look
         let text = format!(
             "what the kernel says of {name} on {bridge} cannot be decoded ({why}), so its port flags are not set"
         );
-        phases.segment_notice(built.segment, Cause::Unsupported, text);
+        phases.segment_notice(built.segment, Cause::Unknown, text);
         return;
     };
     if flags.locked.is_none() {

@@ -22,6 +22,6 @@ pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, phases: &mut Phases) 
             "what the kernel says of the {what} on {link} cannot be decoded ({why}), so it is neither shown nor changed; \
              `ip address show dev {link}` and `ip route show dev {link}` show more"
         );
-        phases.segment_notice(segment, Cause::Unsupported, text);
+        phases.segment_notice(segment, Cause::Unknown, text);
     }
 }

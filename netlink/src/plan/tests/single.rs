@@ -91,6 +91,22 @@ fn a_trunk_that_cannot_be_decoded_keeps_what_stands_on_it() {
 }
 
 #[test]
+fn what_cannot_be_decoded_on_a_bridge_and_a_port_of_ours_is_unknown_and_left_alone() {
+    let tap = Port { segment: segment_name(1), bridge: name("br1"), mac: mac(100) };
+    let desired = Desired { segments: vec![hidden(1, "eth0")], ports: BTreeMap::from([(name("tap0"), tap)]) };
+    let mut observed = made(&desired, host(&["eth0"]));
+    let bridge = observed.links.named(&name("br1")).unwrap().index;
+    let torn = || "it is torn".to_owned();
+    observed.links.insert(Link { master: Some(bridge), unread: Some(torn()), ..port(9, "tap0") });
+    observed.unread.push(Unread { what: "address", index: Some(bridge), why: torn() });
+    let plan = plan(&desired, &observed);
+    assert!(plan.steps.is_empty(), "{plan:#?}");
+    let unknown = texts(&plan, Cause::Unknown);
+    assert!(unknown.iter().any(|text| text.contains("the address on br1 cannot be decoded")), "{plan:#?}");
+    assert!(unknown.iter().any(|text| text.contains("tap0 on br1 cannot be decoded")), "{plan:#?}");
+}
+
+#[test]
 fn a_trunk_that_takes_the_name_of_another_one_is_that_one() {
     let desired = Desired { segments: vec![hidden(1, "eth0"), hidden(2, "eth1")], ..Desired::default() };
     let mut observed = made(&desired, host(&["eth0", "eth1"]));
@@ -148,7 +164,7 @@ fn a_kernel_without_ipv6_gets_what_it_can_have() {
     let observed = made(&desired, observed);
     assert_eq!((observed.addresses.len(), observed.routes.len()), (1, 1));
     let rest = plan(&desired, &observed);
-    assert!(texts(&rest, Cause::Unsupported).iter().any(|text| text.contains("ipv6.disable=1")), "{rest:#?}");
+    assert!(texts(&rest, Cause::Held).iter().any(|text| text.contains("ipv6.disable=1")), "{rest:#?}");
 }
 
 #[test]

@@ -167,10 +167,14 @@ pub struct Segment {
     pub vlan_link: IfName,
     /// The bridge.
     pub bridge: IfName,
-    /// The host's own addresses; empty when the host is invisible here.
-    pub addresses: Vec<IpNet>,
-    /// The host's default gateways.
-    pub gateways: Vec<IpAddr>,
+    /// The host's own addresses, as the manifest says; empty: the host is invisible here.
+    pub declared: Vec<IpNet>,
+    /// The addresses that the bridge has; `None` while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<IpNet>>,
+    /// The gateways of the default routes through the bridge; `None` while they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<Vec<IpAddr>>,
     /// As the manifest says, or not.
     pub state: State,
     /// Why it is not ready.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::words::{cut, hanging, traffic, wrap};
-use super::{Daemon, Screen, paint, words};
+use super::{Daemon, Screen, paint, status, words};
 
 /// Columns of a segment's box that are the rail, the frame and its spaces.
 const FRAME: usize = 8;
@@ -119,11 +119,10 @@ fn inside(status: &Status, segment: &Segment, inner: usize) -> Vec<String> {
 
 /// Never empty.
 fn host(segment: &Segment) -> Vec<String> {
-    if segment.addresses.is_empty() {
-        return vec!["the host is invisible here".to_owned()];
-    }
-    let addresses = segment.addresses.iter().map(|address| format!("host {address}"));
-    addresses.chain(segment.gateways.iter().map(|gateway| format!("default route via {gateway}"))).collect()
+    let Some(addresses) = status::host(segment) else { return vec!["the host is invisible here".to_owned()] };
+    let addresses = addresses.into_iter().map(|address| format!("host {address}"));
+    let gateways = segment.gateways.iter().flatten().map(|gateway| format!("default route via {gateway}"));
+    addresses.chain(gateways).collect()
 }
 
 /// One line where it fits; else the name alone, and below it what fits.

@@ -99,10 +99,7 @@ fn phases(phases: &[PhaseTimes], columns: usize) -> String {
 
 fn segments(status: &Status, columns: usize) -> String {
     let row = |segment: &Segment| {
-        let host = match segment.addresses.as_slice() {
-            [] => "invisible".to_owned(),
-            some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-        };
+        let host = host(segment).unwrap_or_else(|| vec!["invisible".to_owned()]).join("\n");
         let links = format!("{} → {} → {}", segment.trunk, segment.vlan_link, segment.bridge);
         [segment.name.to_string(), segment.vlan.to_string(), links, host, state(segment.state, segment.why.as_deref())]
     };
@@ -112,6 +109,18 @@ fn segments(status: &Status, columns: usize) -> String {
         text += &words::hanging("", &trunk, columns);
     }
     text
+}
+
+/// The host's own part of a segment, a line for each address of its bridge and each that is declared and not there; `None` where
+/// the manifest gives it none.
+pub(super) fn host(segment: &Segment) -> Option<Vec<String>> {
+    if segment.declared.is_empty() {
+        return None;
+    }
+    let Some(addresses) = &segment.addresses else { return Some(vec!["unknown".to_owned()]) };
+    let missing = segment.declared.iter().filter(|declared| !addresses.contains(declared));
+    let missing = missing.map(|declared| format!("{declared} is not there"));
+    Some(addresses.iter().map(ToString::to_string).chain(missing).collect())
 }
 
 fn state(state: State, why: Option<&str>) -> String {
@@ -300,6 +309,21 @@ mod tests {
         status.refused.strangers = 3;
         let text = draw(&status, NOW, COLUMNS);
         assert!(text.contains("Connections closed unread: 3 of users whom the daemon does not serve.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_host_s_address_that_is_unknown_or_not_there_is_not_called_invisible() {
+        let of = |addresses: Option<&[&str]>, declared: &[&str]| {
+            let mut segment = seed().segments.swap_remove(0);
+            let parse = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect();
+            (segment.declared, segment.addresses) = (parse(declared), addresses.map(parse));
+            host(&segment).map(|lines| lines.join(", "))
+        };
+        let both = ["10.0.0.1/24", "fd00::1/64"];
+        assert_eq!(of(None, &both).as_deref(), Some("unknown"));
+        assert_eq!(of(Some(&both[..1]), &both).as_deref(), Some("10.0.0.1/24, fd00::1/64 is not there"));
+        assert_eq!(of(Some(&[]), &both[..1]).as_deref(), Some("10.0.0.1/24 is not there"));
+        assert_eq!((of(None, &[]), of(Some(&[]), &[])), (None, None), "invisible, by the manifest");
     }
 
     #[test]

@@ -25,8 +25,9 @@ pub(super) fn seed() -> Status {
         vlan: vlan.try_into().unwrap(),
         vlan_link: format!("vlan{vlan}").parse().unwrap(),
         bridge: format!("br{vlan}").parse().unwrap(),
-        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-        gateways: gateways.iter().map(|a| a.parse().unwrap()).collect(),
+        declared: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        addresses: Some(addresses.iter().map(|a| a.parse().unwrap()).collect()),
+        gateways: Some(gateways.iter().map(|a| a.parse().unwrap()).collect()),
         state: State::Ready,
         why: None,
     };

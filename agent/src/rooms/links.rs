@@ -111,15 +111,16 @@ fn segment(states: &States, segment: &model::Segment, found: Option<&SegmentStat
     let failed = refused.is_some() || states.links.notices().iter().any(clash);
     let lack = lack(states, segment, found).map(|lack| lack.to_string());
     let why = lack.or_else(|| refused.map(str::to_owned));
-    let visible = |found: &SegmentState| segment.host.as_ref().map(|_| found.addresses.clone()).unwrap_or_default();
+    let seen = found.filter(|_| decoded(&states.links, segment));
     api::Segment {
         name: segment.name.clone(),
         trunk: segment.trunk.clone(),
         vlan: segment.vlan,
         vlan_link: segment.vlan_link.clone(),
         bridge: segment.bridge.clone(),
-        addresses: found.map(visible).unwrap_or_default(),
-        gateways: found.map(|found| found.gateways.clone()).unwrap_or_default(),
+        declared: segment.host.as_ref().map(|host| host.addresses.clone()).unwrap_or_default(),
+        addresses: seen.map(|found| found.addresses.clone()),
+        gateways: seen.map(|found| found.gateways.clone()),
         state: match (&why, failed) {
             (_, true) => api::State::Failed,
             (None, false) if found.is_some_and(SegmentState::stands) => api::State::Ready,
@@ -127,6 +128,15 @@ fn segment(states: &States, segment: &model::Segment, found: Option<&SegmentStat
         },
         why,
     }
+}
+
+/// Whether all that is on a segment's bridge could be decoded: of an address that could not, nobody knows which it is.
+fn decoded(links: &StateOf<Links>, segment: &model::Segment) -> bool {
+    let unread = |observed: &model::Observed| {
+        let bridge = observed.link(&segment.bridge).map(|bridge| bridge.index);
+        observed.unread.iter().any(|unread| bridge.is_some() && unread.index == bridge)
+    };
+    !links.observed().is_some_and(unread)
 }
 
 /// Why the first refused step of an object was refused.
@@ -251,6 +261,25 @@ pub(super) mod tests {
         Links::page(&desired, &states, &mut status);
         assert_eq!(status.segments[0].state, api::State::Failed);
         assert_eq!(status.segments[0].why.as_deref(), Some("Permission denied"));
+    }
+
+    #[test]
+    fn the_addresses_of_a_bridge_are_unknown_where_links_or_one_of_them_could_not_be_read() {
+        let desired = desired(&format!("{LAN}host = {{ address = [\"10.0.0.1/24\"] }}\n"));
+        let page = |links| {
+            let mut status = Status::default();
+            Links::page(&desired, &States { links, ..States::default() }, &mut status);
+            let segment = status.segments.swap_remove(0);
+            assert_eq!(segment.declared, ["10.0.0.1/24".parse().unwrap()]);
+            (segment.addresses, segment.gateways)
+        };
+        let verified = |observed| State::Verified(View { observed: Arc::new(observed), notices: Vec::new().into() });
+        assert_eq!(page(verified(observed())), (Some(Vec::new()), Some(Vec::new())), "none is there");
+        let of = |index| model::Unread { what: "address", index, why: "torn".to_owned() };
+        let torn = |index| verified(Observed { unread: vec![of(index)], ..observed() });
+        assert_eq!(page(torn(Some(3))), (None, None), "br20");
+        assert_eq!(page(torn(Some(2))), page(verified(observed())), "another link's");
+        assert_eq!(page(State::Unread(Unread::Refused("no".to_owned()), Some(Arc::new(observed())))), (None, None));
     }
 
     /// Whether a host with a policy that stands and these links is ready.

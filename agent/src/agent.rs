@@ -38,6 +38,8 @@ pub(crate) struct Agent {
     pub(crate) generations: Generations,
     /// Where the manifest's files are.
     pub(crate) manifest: PathBuf,
+    /// Checksum of their text when the daemon was started; `None` where that was no manifest.
+    pub(crate) found: Option<String>,
     /// What is followed; `None` changes nothing.
     pub(crate) generation: Option<Generation>,
     /// Why it is not what should be followed.
@@ -80,7 +82,7 @@ impl Agent {
         if matches!(wake.reason, Reason::Files | Reason::Start | Reason::Timer) {
             // What a teardown removes is not taken up meanwhile.
             if self.generation.is_none() && self.trouble.is_some() && self.work.is_none() {
-                self.start();
+                self.start_again();
             }
             self.look_at_files();
         }

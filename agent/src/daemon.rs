@@ -127,6 +127,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
         watchdog: Watchdog::of_the_environment(),
         generations,
         manifest,
+        found: None,
         generation: None,
         trouble: None,
         publisher,

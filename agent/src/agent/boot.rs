@@ -41,10 +41,21 @@ enum Unusable {
 }
 
 /// Everything that the choice depends on.
-struct Start<'a> {
-    generations: &'a Generations,
-    manifest: &'a Path,
-    id: Result<HostId, IdentityError>,
+pub(super) struct Start<'a> {
+    pub(super) generations: &'a Generations,
+    pub(super) manifest: &'a Path,
+    pub(super) id: Result<HostId, IdentityError>,
+    pub(super) takes: Takes<'a>,
+}
+
+/// Which files a boot takes up.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Takes<'a> {
+    /// Those that are there: the daemon has just been started.
+    Any,
+    /// Those with the text of this checksum, which the daemon found when it was started, if it could be read: the host has been
+    /// left as it is since, and what somebody writes meanwhile waits for `apply`.
+    Found(Option<&'a str>),
 }
 
 /// Chooses what to follow: after a boot the files, or what was followed last if they cannot be applied; after a restart of the
@@ -55,13 +66,8 @@ struct Start<'a> {
 ///
 /// # Errors
 /// Something should be followed and cannot be; the problem says why and what to do. The host stays as it is.
-pub(super) fn choose(
-    generations: &Generations,
-    manifest: &Path,
-    id: Result<HostId, IdentityError>,
-) -> Result<Choice, Problem> {
-    let start = Start { generations, manifest, id };
-    match generations.of_this_boot().map_err(|error| paused(state(&error)))? {
+pub(super) fn choose(start: &Start<'_>) -> Result<Choice, Problem> {
+    match start.generations.of_this_boot().map_err(|error| paused(state(&error)))? {
         Marker::Nothing => Ok(Choice::Nothing(None)),
         Marker::Unset => start.boot(),
         Marker::Generation { number, sha256 } => start.resume(number, sha256.as_deref(), String::new()),
@@ -70,14 +76,24 @@ pub(super) fn choose(
 
 impl Start<'_> {
     fn boot(&self) -> Result<Choice, Problem> {
-        let invalid = match self.files() {
-            Files::Right(right) => return self.take_up(right),
-            Files::Wrong(invalid) | Files::Nothing(invalid) => invalid,
+        let (why, changed) = match self.files() {
+            Files::Right(right) if self.takes(&right) => return self.take_up(right),
+            Files::Right(_) => {
+                ("the manifest was changed since this boot, and waits for `bulkhead apply`".to_owned(), true)
+            }
+            Files::Wrong(invalid) | Files::Nothing(invalid) => (cannot_be_applied(&invalid), false),
         };
-        let why = cannot_be_applied(&invalid);
         match self.last()? {
             Some((number, noted)) => self.resume(number, noted.as_deref(), why),
+            None if changed => Err(paused(problem(self.manifest, &why))),
             None => Ok(Choice::Nothing(Some(why))),
+        }
+    }
+
+    fn takes(&self, right: &Right) -> bool {
+        match self.takes {
+            Takes::Any => true,
+            Takes::Found(found) => found.is_some_and(|found| sha256(&right.text) == found),
         }
     }
 
@@ -193,9 +209,26 @@ impl Agent {
     /// Follows what is to be followed. Where that cannot be, the host stays as it is, requests are served, and status says
     /// what to do; the next look tries again.
     pub(crate) fn start(&mut self) {
-        let trouble = choose(&self.generations, &self.manifest, HostId::of_this_host())
-            .and_then(|choice| self.take(choice))
-            .unwrap_or_else(Some);
+        let sources = manifest::read(&self.manifest).ok();
+        let found = sources.and_then(|sources| manifest::parse(&sources).ok());
+        self.found = found.map(|manifest| sha256(&manifest.text()));
+        let choice = choose(&self.start_from(Takes::Any));
+        self.take_or_pause(choice);
+    }
+
+    /// Tries again, since nothing could be followed: the state may be readable by now. Files that were changed meanwhile are not
+    /// taken up.
+    pub(super) fn start_again(&mut self) {
+        let choice = choose(&self.start_from(Takes::Found(self.found.as_deref())));
+        self.take_or_pause(choice);
+    }
+
+    fn start_from<'a>(&'a self, takes: Takes<'a>) -> Start<'a> {
+        Start { generations: &self.generations, manifest: &self.manifest, id: HostId::of_this_host(), takes }
+    }
+
+    fn take_or_pause(&mut self, choice: Result<Choice, Problem>) {
+        let trouble = choice.and_then(|choice| self.take(choice)).unwrap_or_else(Some);
         if let Some(trouble) = trouble.as_ref().filter(|trouble| self.trouble.as_ref() != Some(trouble)) {
             tracing::error!("{}: {}", trouble.file, trouble.message);
         }
@@ -227,7 +260,7 @@ impl Agent {
     /// Follows what was followed last where the files cannot be kept: on a full disk that needs no room. Returns what is to be
     /// said of it.
     fn without_room(&mut self, error: &generations::Error) -> Result<Problem, Problem> {
-        let start = Start { generations: &self.generations, manifest: &self.manifest, id: HostId::of_this_host() };
+        let start = self.start_from(Takes::Any);
         let last = start.last()?.and_then(|(number, _)| start.usable(number).ok());
         let Some(Usable { generation, desired, .. }) = last else { return Err(paused(state(error))) };
         let message = format!(

@@ -32,6 +32,7 @@ fn agent(name: &str) -> (Agent, Arc<World>, PathBuf) {
         watchdog: Watchdog::of_the_environment(),
         generations: Generations::new(Directories { state, runtime }),
         manifest: root.join("host.toml"),
+        found: None,
         generation: None,
         trouble: None,
         publisher: Publisher::new().0,
@@ -186,5 +187,29 @@ async fn a_teardown_is_in_the_status_from_its_beginning_and_no_more_once_it_has_
     }
     assert!(matches!(answer.await, Ok(Err(Refusal::Failed(_)))));
     assert!(!status.borrow().teardown);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_could_not_follow_anything_after_a_boot_takes_up_no_file_that_is_written_meanwhile() {
+    let (mut agent, _world, root) = agent("meanwhile");
+    let whole = "[trunk.eth1]\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 3\n[segment.dmz]\ntrunk = \"eth1\"\nvlan = 4\n";
+    let kept = agent.generations.keep(whole).unwrap();
+    agent.generations.mark(Some(&kept)).unwrap();
+    std::fs::remove_file(root.join("run/generation")).unwrap();
+    std::fs::write(agent.generations.file(1), "").unwrap();
+    std::fs::write(&agent.manifest, "[trunk").unwrap();
+    agent.start();
+    assert!(agent.generation.is_none() && agent.trouble.is_some());
+    let part = whole.split_once("[segment.dmz]").unwrap().0;
+    std::fs::write(&agent.manifest, part).unwrap();
+    for reason in [Reason::Files, Reason::Timer, Reason::Start] {
+        agent.woken(Wake::now(reason));
+        let trouble = agent.trouble.as_ref().map(|trouble| trouble.message.as_str()).unwrap_or_default();
+        assert!(agent.generation.is_none() && trouble.contains("the host stays as it is"), "{reason:?}: {trouble}");
+    }
+    std::fs::write(&agent.manifest, whole).unwrap();
+    agent.woken(Wake::now(Reason::Files));
+    assert_eq!(agent.generation.as_ref().map(|generation| generation.text.as_str()), Some(whole), "by its checksum");
     std::fs::remove_dir_all(root).unwrap();
 }

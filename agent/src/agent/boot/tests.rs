@@ -62,9 +62,20 @@ impl Ground {
         self.choose_as(Ok("0123456789abcdef0123456789abcdef".parse().unwrap()))
     }
 
-    /// What is followed in a word, and what is said of it.
+    /// The same where the daemon already runs, and has found this text when it was started.
+    fn choose_again(&self, found: Option<&str>) -> String {
+        let found = found.map(sha256);
+        self.choose_from(Ok("0123456789abcdef0123456789abcdef".parse().unwrap()), Takes::Found(found.as_deref()))
+    }
+
     fn choose_as(&self, id: Result<HostId, IdentityError>) -> String {
-        match choose(&self.generations, &self.root.join("etc"), id) {
+        self.choose_from(id, Takes::Any)
+    }
+
+    /// What is followed in a word, and what is said of it.
+    fn choose_from(&self, id: Result<HostId, IdentityError>, takes: Takes<'_>) -> String {
+        let manifest = self.root.join("etc");
+        match choose(&Start { generations: &self.generations, manifest: &manifest, id, takes }) {
             Ok(Choice::Nothing(why)) => format!("nothing: {why:?}"),
             Ok(Choice::Files(right)) => format!("files: VLAN {}", right.desired.netlink.segments[0].vlan),
             Ok(Choice::Generation(usable)) => format!("generation {}: {}", usable.generation.number, usable.why),
@@ -312,4 +323,27 @@ fn a_first_boot_without_a_manifest_follows_nothing() {
     fs::remove_file(ground.root.join("etc/host.toml")).unwrap();
     let said = ground.choose();
     assert!(said.starts_with("nothing: Some(") && said.contains("does not exist"), "{said}");
+}
+
+#[test]
+fn only_the_files_that_a_boot_found_are_taken_up_later_and_others_wait_for_an_apply() {
+    let ground = Ground::new("later");
+    ground.reboot();
+    ground.damage(3, b"");
+    ground.write("host.toml", &text(4));
+    for found in [None, Some(text(5))] {
+        let said = ground.choose_again(found.as_deref());
+        assert!(said.starts_with("paused: ") && said.contains("damaged"), "{said}");
+    }
+    assert_eq!(ground.choose_again(Some(&text(4))), "files: VLAN 4", "such as on a disk that was full");
+    ground.write("host.toml", &text(3));
+    assert_eq!(ground.choose_again(None), "files: VLAN 3", "the text that was followed last");
+    ground.apply(&text(3));
+    ground.reboot();
+    ground.write("host.toml", &text(4));
+    let said = ground.choose_again(None);
+    assert!(said.starts_with("generation 4: the manifest was changed since this boot"), "{said}");
+    fs::remove_dir_all(ground.root.join("state")).unwrap();
+    let said = ground.choose_again(None);
+    assert!(said.starts_with("paused: ") && said.contains("waits for `bulkhead apply`"), "{said}");
 }

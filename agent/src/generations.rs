@@ -246,14 +246,22 @@ fn read_marker(path: &Path) -> Result<Marker, Error> {
         Err(regular::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Marker::Unset),
         bytes => bytes.map_err(failed("read", path))?,
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut words = text.split_whitespace();
-    let first = words.next();
-    match (first, first.and_then(|word| word.parse().ok())) {
-        (Some("none"), _) => Ok(Marker::Nothing),
-        (_, Some(number)) => Ok(Marker::Generation { number, sha256: words.next().map(str::to_owned) }),
-        (_, None) => Err(failed("read", path)(FileError::Marker)),
+    str::from_utf8(&bytes).ok().and_then(marker).ok_or_else(|| failed("read", path)(FileError::Marker))
+}
+
+/// What a note says; `None` where it is not whole: its one line has its end, and its checksum all 64 digits.
+fn marker(text: &str) -> Option<Marker> {
+    let line = text.strip_suffix('\n')?;
+    if line == "none" {
+        return Some(Marker::Nothing);
     }
+    let (number, sha256) = match line.split_once(' ') {
+        Some((number, sha256)) => (number, Some(sha256.to_owned())),
+        None => (line, None),
+    };
+    let whole = |sum: &String| sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = number.parse().ok()?;
+    sha256.as_ref().is_none_or(whole).then_some(Marker::Generation { number, sha256 })
 }
 
 /// Microseconds since 1970; a clock before that is 0.
@@ -383,10 +391,22 @@ mod tests {
     fn a_note_that_names_nothing_is_damaged_and_says_so() {
         let (ground, generations) = Ground::new("note");
         generations.mark(None).unwrap();
-        for text in ["", "seven", "\0\0\0"] {
-            fs::write(ground.0.join("state/intent/generation"), text).unwrap();
+        let note = ground.0.join("state/intent/generation");
+        let damaged = |text: &str| {
+            fs::write(&note, text).unwrap();
             let said = bulkhead_types::chain(&generations.last().unwrap_err());
-            assert!(said.ends_with("it is damaged: it does not say which generation is followed"), "{said}");
+            assert!(said.ends_with("it is damaged: it does not say which generation is followed"), "{text}: {said}");
+        };
+        let sum = sha256("a = 1\n");
+        let long = format!("12 {sum}0\n");
+        for text in ["seven\n", "\0\0\0", "12 \n", "12 0\n", "none\nnone\n", "12\n12\n", &long, &long.replace('e', "g")]
+        {
+            damaged(text);
+        }
+        for whole in ["none\n", "12\n", &format!("12 {sum}\n")] {
+            fs::write(&note, whole).unwrap();
+            assert!(generations.last().is_ok(), "{whole}");
+            (0..whole.len()).for_each(|end| damaged(&whole[..end]));
         }
     }
 

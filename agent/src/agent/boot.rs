@@ -101,10 +101,10 @@ impl Start<'_> {
     fn take_up(&self, right: Box<Right>) -> Result<Choice, Problem> {
         let Some(file) = right.empty.first() else { return Ok(Choice::Files(right)) };
         let Some((number, noted)) = self.last()? else { return Ok(Choice::Files(right)) };
-        if noted.is_some_and(|noted| sha256(&right.text) == noted) {
+        if noted.as_ref().is_some_and(|noted| sha256(&right.text) == *noted) {
             return Ok(Choice::Files(right));
         }
-        let lost = match self.usable(number) {
+        let lost = match self.usable(number, noted.as_deref()) {
             Ok(usable) => match right.loss(&usable.desired) {
                 None => return Ok(Choice::Files(right)),
                 Some(invalid) => {
@@ -121,7 +121,7 @@ impl Start<'_> {
 
     /// Goes on with a generation that was followed before, or with what is the same text.
     fn resume(&self, number: u64, noted: Option<&str>, why: String) -> Result<Choice, Problem> {
-        let lost = match self.usable(number) {
+        let lost = match self.usable(number, noted) {
             Ok(usable) => return Ok(Choice::Generation(Box::new(Usable { why, ..usable }))),
             Err(Unusable::Nothing) => {
                 return Ok(Choice::Nothing(Some(format!("generation {number} declares nothing"))));
@@ -141,8 +141,7 @@ impl Start<'_> {
 
     /// The newest generation that has the text with this checksum.
     fn same_text(&self, noted: &str) -> Option<Usable> {
-        let same = |number: &u64| self.generations.read(*number).is_ok_and(|generation| generation.sha256() == noted);
-        self.generations.numbers().ok()?.into_iter().filter(same).find_map(|number| self.usable(number).ok())
+        self.generations.numbers().ok()?.into_iter().find_map(|number| self.usable(number, Some(noted)).ok())
     }
 
     /// The generation that was followed last, with the checksum of its text; `None` where nothing was.
@@ -162,8 +161,15 @@ impl Start<'_> {
         files(self.manifest, &self.id, None)
     }
 
-    fn usable(&self, number: u64) -> Result<Usable, Unusable> {
+    /// The generation of this number, if it has the text of the noted checksum. An earlier version noted the number alone.
+    fn usable(&self, number: u64, noted: Option<&str>) -> Result<Usable, Unusable> {
         let generation = self.generations.read(number).map_err(|error| Unusable::Lost(chain(&error)))?;
+        if noted.is_some_and(|noted| generation.sha256() != noted) {
+            let why = format!(
+                "generation {number} is damaged or was replaced: its text does not have the checksum that was noted"
+            );
+            return Err(Unusable::Lost(why));
+        }
         let source = Source { path: self.generations.file(number), text: generation.text.clone() };
         let manifest = match manifest::parse(&[source]) {
             // Without a checksum nobody can tell a damaged text from one that an earlier version took.
@@ -261,7 +267,7 @@ impl Agent {
     /// said of it.
     fn without_room(&mut self, error: &generations::Error) -> Result<Problem, Problem> {
         let start = self.start_from(Takes::Any);
-        let last = start.last()?.and_then(|(number, _)| start.usable(number).ok());
+        let last = start.last()?.and_then(|(number, noted)| start.usable(number, noted.as_deref()).ok());
         let Some(Usable { generation, desired, .. }) = last else { return Err(paused(state(error))) };
         let message = format!(
             "{}; generation {} is followed instead. To follow the files, run bulkhead apply",

@@ -347,3 +347,36 @@ fn only_the_files_that_a_boot_found_are_taken_up_later_and_others_wait_for_an_ap
     let said = ground.choose_again(None);
     assert!(said.starts_with("paused: ") && said.contains("waits for `bulkhead apply`"), "{said}");
 }
+
+#[test]
+fn a_generation_that_was_replaced_by_another_text_is_lost_however_whole_it_looks() {
+    let ground = Ground::new("replaced");
+    let sealed = fs::read_to_string(ground.generations.file(2)).unwrap();
+    let whole = fs::read_to_string(ground.generations.file(3)).unwrap();
+    for other in [sealed, text(9), whole.replacen("sha256", "sha257", 1), whole.replacen("# sha256", "\n", 1)] {
+        ground.damage(3, other.as_bytes());
+        ground.write("host.toml", &text(4));
+        let said = ground.choose();
+        assert!(said.starts_with("paused: ") && said.contains("generation 3 is damaged"), "{other}: {said}");
+        ground.write("host.toml", &text(3));
+        assert_eq!(ground.choose(), "files: VLAN 3", "{other}");
+    }
+    fs::write(ground.root.join("run/generation"), "3\n").unwrap();
+    ground.damage(3, text(9).as_bytes());
+    assert_eq!(ground.choose(), "generation 3: ", "an earlier version noted no checksum and wrote none");
+}
+
+#[test]
+fn a_note_that_was_cut_short_names_no_earlier_generation() {
+    let ground = Ground::new("cut");
+    for vlan in 4..=12 {
+        ground.apply(&text(vlan));
+    }
+    let note = fs::read_to_string(ground.root.join("run/generation")).unwrap();
+    assert!(note.starts_with("12 "), "{note}");
+    for end in 0..note.len() {
+        fs::write(ground.root.join("run/generation"), &note[..end]).unwrap();
+        let said = ground.choose();
+        assert!(said.starts_with("paused: ") && said.contains("run/generation: it is damaged"), "{end}: {said}");
+    }
+}

@@ -15,7 +15,7 @@ use virt::sys;
 use super::definition::Definition;
 use super::error::{Error, Refused as _};
 use super::model::NAMESPACE;
-use super::observe::{inactive_domain, irreplaceable, marked_network};
+use super::observe::{inactive_domain, irreplaceable, marked_network, occupied};
 use super::plan::{DEFAULT, Plan};
 use super::step::Step;
 use super::thread::Libvirt;
@@ -106,9 +106,9 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
         }
         Step::Start { guest } => start(&domain(connect, "start", guest)?, guest),
         Step::Shutdown { guest } => {
-            domain(connect, "shutdown", guest)?.shutdown().map(drop).refused("shutdown", guest.as_str())
+            unoccupied(connect, "shutdown", guest)?.shutdown().map(drop).refused("shutdown", guest.as_str())
         }
-        Step::Destroy { guest } => domain(connect, "destroy", guest)?.destroy().refused("destroy", guest.as_str()),
+        Step::Destroy { guest } => unoccupied(connect, "destroy", guest)?.destroy().refused("destroy", guest.as_str()),
         Step::UndefineDomain { guest } => {
             let domain = domain(connect, "undefine", guest)?;
             if !irreplaceable(&domain, guest.as_str())?.is_empty() {
@@ -206,6 +206,15 @@ fn domain(connect: &Connect, operation: &'static str, guest: &GuestName) -> Resu
         Ok(domain)
     } else {
         Err(Error::Foreign { operation, object: format!("domain {name}") })
+    }
+}
+
+/// The same, if nobody is at work with it: a migration or a copy that has begun since the look is not ended half way.
+fn unoccupied(connect: &Connect, operation: &'static str, guest: &GuestName) -> Result<Domain, Error> {
+    let domain = domain(connect, operation, guest)?;
+    match occupied(&domain, guest.as_str())? {
+        None => Ok(domain),
+        Some(_) => Err(Error::Changed { operation, object: guest.to_string() }),
     }
 }
 

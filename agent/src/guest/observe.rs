@@ -15,7 +15,7 @@ use virt::connect::Connect;
 use virt::network::Network;
 use virt::sys;
 
-pub(super) use domains::{inactive_domain, irreplaceable};
+pub(super) use domains::{inactive_domain, irreplaceable, occupied};
 
 use super::error::{Error, Refused as _};
 use super::model::{Desired, NetworkDefinition, NetworkFound, Observed};

@@ -125,6 +125,38 @@ async fn only_a_definition_that_nobody_else_has_written_into_may_be_forgotten() 
 }
 
 #[tokio::test]
+async fn a_guest_with_which_somebody_began_to_work_after_the_look_is_not_ended() {
+    let (libvirt, desired) = (libvirt("occupied").await, desired());
+    apply(&libvirt, &desired).await;
+    let gone = Desired { guests: Vec::new(), ..desired.clone() };
+    let observed = libvirt.observe(&gone).await.unwrap();
+    let asked = plan(&gone, &observed, &Admission::default());
+    let mut forced = observed.clone();
+    forced.recent.entry("example".parse().unwrap()).or_default().shut_down = Some(Duration::from_secs(3600));
+    let forced = plan(&gone, &forced, &Admission { force: true, ..Admission::default() });
+    // As virt-install leaves one while its installer runs: what runs ends at a reboot, the next start does not.
+    let install = |connect: &virt::connect::Connect| {
+        let domain = Domain::lookup_by_name(connect, "example").refused("find", "")?;
+        let xml = domain.get_xml_desc(virt::sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml", "")?;
+        let ends = xml.replace("<on_reboot>restart<", "<on_reboot>destroy<");
+        assert_ne!(ends, xml);
+        domain.destroy().refused("destroy", "")?;
+        Domain::define_xml(connect, &ends).and_then(|domain| domain.create()).refused("start", "")?;
+        Domain::define_xml(connect, &xml).map(drop).refused("define", "")
+    };
+    libvirt.call(Duration::from_secs(5), install).await.unwrap();
+    for (plan, first) in [(asked, "shutdown example"), (forced, "destroy example")] {
+        assert_eq!(plan.steps[0].to_string(), first);
+        let report = libvirt.apply(&plan, &|| None, &mut |_, _| {}).await;
+        let (_, outcome) = &report.steps[0];
+        let Outcome::Failed(why) = outcome else { panic!("{outcome:?}") };
+        assert!(why.ends_with("it was changed meanwhile, and is looked at again"), "{why}");
+        let observed = libvirt.observe(&desired).await.unwrap();
+        assert_eq!(observed.domains["example"].state, State::Running);
+    }
+}
+
+#[tokio::test]
 async fn a_foreign_domain_of_the_same_name_is_left_alone_and_one_under_another_name_too() {
     let (libvirt, desired) = (libvirt("foreign").await, desired());
     let foreign = |name: &str| {

@@ -26,12 +26,7 @@ pub(super) fn read_domain(
     let uuid = domain.get_uuid_string().refused("domuuid", &name)?;
     let inactive = inactive_domain(domain, &name)?;
     let (state, reason) = domain.get_state().refused("domstate", &name)?;
-    let live = if domain.is_active().refused("domstate", &name)? {
-        let xml = domain.get_xml_desc(0).refused("dumpxml", &name)?;
-        Some(xml::read_domain(&xml).refused("dumpxml", &name)?)
-    } else {
-        None
-    };
+    let live = live_domain(domain, &name)?;
     let persistent = domain.is_persistent().refused("dominfo", &name)?;
     let autostart = persistent && domain.get_autostart().refused("dominfo", &name)?;
     let mut found = DomainFound::new(uuid, inactive.owned, state_of(state, reason), inactive.definition.clone());
@@ -46,7 +41,7 @@ pub(super) fn read_domain(
         let writes = !persistent || wanted.is_none_or(|wanted| !wanted.differences(&found.definition).is_empty());
         let reason = reason.cast_unsigned();
         found.occupied = match &live {
-            Some(live) if live.ends_at_reboot && !(persistent && inactive.ends_at_reboot) => Some(Occupied::Installed),
+            Some(live) if is_installed(live, persistent, &inactive) => Some(Occupied::Installed),
             Some(live) => at_work(domain, live, &found.state, reason, writes),
             None => away(&found, reason).map(Occupied::Away),
         };
@@ -66,6 +61,31 @@ pub(super) fn read_domain(
 pub(in crate::guest) fn inactive_domain(domain: &Domain, name: &str) -> Result<DomainRead, Error> {
     let xml = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml --inactive", name)?;
     xml::read_domain(&xml).refused("dumpxml --inactive", name)
+}
+
+/// What a domain that runs has; `None` where it is shut off.
+fn live_domain(domain: &Domain, name: &str) -> Result<Option<DomainRead>, Error> {
+    if !domain.is_active().refused("domstate", name)? {
+        return Ok(None);
+    }
+    let xml = domain.get_xml_desc(0).refused("dumpxml", name)?;
+    xml::read_domain(&xml).map(Some).refused("dumpxml", name)
+}
+
+/// Whether an installer runs in it, which ends where the next start is to reboot.
+fn is_installed(live: &DomainRead, persistent: bool, inactive: &DomainRead) -> bool {
+    live.ends_at_reboot && !(persistent && inactive.ends_at_reboot)
+}
+
+/// What somebody does with a domain that is about to be ended: its turn may come minutes after the look that planned it.
+pub(in crate::guest) fn occupied(domain: &Domain, name: &str) -> Result<Option<Occupied>, Error> {
+    let Some(live) = live_domain(domain, name)? else { return Ok(None) };
+    let persistent = domain.is_persistent().refused("dominfo", name)?;
+    if is_installed(&live, persistent, &inactive_domain(domain, name)?) {
+        return Ok(Some(Occupied::Installed));
+    }
+    let (state, reason) = domain.get_state().refused("domstate", name)?;
+    Ok(at_work(domain, &live, &state_of(state, reason), reason.cast_unsigned(), true))
 }
 
 /// A driver that does not know a thing has none of it.

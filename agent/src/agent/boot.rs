@@ -244,10 +244,15 @@ impl Agent {
     /// The problem that is left, if one is.
     fn take(&mut self, choice: Choice) -> Result<Option<Problem>, Problem> {
         match choice {
-            Choice::Nothing(None) => Ok(None),
-            Choice::Nothing(Some(why)) => {
-                tracing::warn!("nothing is followed until `bulkhead apply`: {why}");
-                self.generations.mark(None).map(|()| None).map_err(|error| state(&error))
+            Choice::Nothing(why) => {
+                let noted = match why {
+                    Some(why) => {
+                        tracing::warn!("nothing is followed until `bulkhead apply`: {why}");
+                        self.generations.mark(None)
+                    }
+                    None => Ok(()),
+                };
+                noted.and_then(|()| self.unlock()).map(|()| None).map_err(|error| state(&error))
             }
             Choice::Files(right) => match self.follow(*right) {
                 Ok(_) => Ok(None),
@@ -260,6 +265,15 @@ impl Agent {
                 }
                 self.follow_generation(generation, desired).map(|_| None).map_err(|error| state(&error))
             }
+        }
+    }
+
+    /// Leaves the next boot nothing to close where nothing is followed: a teardown may have been cut off before it did so. An
+    /// apply that was cut off has noted for the next boot what it closes.
+    fn unlock(&self) -> Result<(), generations::Error> {
+        match self.generations.last() {
+            Ok(Marker::Nothing) => self.generations.lockdown(None),
+            _ => Ok(()),
         }
     }
 

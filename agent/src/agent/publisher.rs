@@ -82,11 +82,11 @@ impl Publisher {
 
     /// How the host stands.
     pub(super) fn host(&mut self, reconciler: &Reconciler) {
-        let Some(manifest) = reconciler.manifest() else { return };
+        self.status.teardown = !reconciler.torn().is_empty();
+        let Some(manifest) = reconciler.manifest() else { return self.publish() };
         let states = reconciler.states();
         let ready = states.ready(manifest);
         self.status.ready = ready;
-        self.status.teardown = !reconciler.torn().is_empty();
         self.reached(Phase::Policy, states.policy.verified());
         self.reached(Phase::Links, ready);
         self.reached(Phase::Limits, ready && states.limits.verified());

@@ -213,3 +213,37 @@ async fn a_host_that_could_not_follow_anything_after_a_boot_takes_up_no_file_tha
     assert_eq!(agent.generation.as_ref().map(|generation| generation.text.as_str()), Some(whole), "by its checksum");
     std::fs::remove_dir_all(root).unwrap();
 }
+
+#[tokio::test]
+async fn where_nothing_is_followed_the_next_boot_closes_nothing_though_a_teardown_was_cut_off() {
+    let (mut agent, _world, root) = agent("unlock");
+    let lockdown = root.join("state/lockdown.nft");
+    let whole = agent.generations.keep("[trunk.eth1]\n").unwrap();
+    for boots in [false, true] {
+        agent.generations.mark(None).unwrap();
+        agent.generations.lockdown(Some("table bridge x {}\n")).unwrap();
+        if boots {
+            std::fs::remove_file(root.join("run/generation")).unwrap();
+        }
+        agent.start();
+        assert!(agent.generation.is_none() && agent.trouble.is_none() && !lockdown.exists(), "boots: {boots}");
+    }
+    agent.generations.lockdown(Some("table bridge x {}\n")).unwrap();
+    agent.generations.mark(Some(&whole)).unwrap();
+    std::fs::write(root.join("run/generation"), "none\n").unwrap();
+    agent.start();
+    assert!(agent.generation.is_none() && lockdown.exists(), "an apply that was cut off is what the next boot follows");
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn a_teardown_of_a_host_that_follows_nothing_is_shown_as_under_way() {
+    let (mut agent, _world, root) = agent("shown");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let (done, _answer) = oneshot::channel();
+    agent.serve(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done });
+    agent.advance();
+    assert!(status.borrow().teardown);
+    std::fs::remove_dir_all(root).unwrap();
+}

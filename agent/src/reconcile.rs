@@ -294,6 +294,12 @@ impl Reconciler {
         self.rooms().flat_map(|room| room.notices(manifest, &self.states)).collect()
     }
 
+    /// Whether the look at guests that is under way was answered, and is busy with what it makes.
+    pub(crate) fn guests_busy(&self) -> bool {
+        let looking = self.place(Name::Guests).and_then(|at| self.rooms[at].1.looking.as_ref());
+        looking.is_some_and(|looking| looking.cancellation.has_observed())
+    }
+
     /// Says of the guests that they are not known, because their look takes too long.
     pub(crate) fn guests_late(&mut self, why: String) {
         let last = self.states.guests.last_known().cloned();

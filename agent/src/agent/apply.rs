@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bulkhead_api::{ApplyFailed, Summary};
-use bulkhead_types::chain;
+use bulkhead_types::{Cause, Object, chain};
 use tokio::time::Instant;
 
 use super::Agent;
@@ -16,6 +16,11 @@ use crate::socket::Refusal;
 /// How long an apply that touches no guest waits for what libvirt has: it answers in milliseconds, or in seconds where a
 /// machine is busy. A look that makes something there may take minutes.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Why an apply ends without the guests: a guest's start is no part of what it asked for.
+const BUSY: &str =
+    "the guests' room is still busy with an earlier look, such as a guest's start; `bulkhead status` shows how it ends";
+/// Why an apply with `--force` did not force.
+const WITHDRAWN: &str = "a later apply without --force took its place";
 
 /// An apply under way.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(crate) struct Apply {
     pub(super) requesters: Vec<Requester>,
     /// When the newest began.
     since: Instant,
+    /// Whether the newest forces.
+    force: bool,
     guests: Guests,
 }
 
@@ -63,7 +70,7 @@ impl Agent {
     /// Has the rooms make what is followed now; `news` are those that are to make something else than before.
     pub(super) fn apply_followed(
         &mut self,
-        requester: Requester,
+        mut requester: Requester,
         force: bool,
         news: &BTreeSet<Name>,
         earlier: Option<Apply>,
@@ -77,8 +84,9 @@ impl Agent {
         let guests = if touches_guests { Guests::Awaited } else { Guests::Until(since + PATIENCE) };
         let mut requesters = earlier.map(|earlier| earlier.requesters).unwrap_or_default();
         requesters.retain(|requester| !requester.is_closed());
+        requester.forced = force;
         requesters.push(requester);
-        Work::Apply(Apply { requesters, since, guests })
+        Work::Apply(Apply { requesters, since, force, guests })
     }
 
     /// Ends the apply when no room has anything more to do for it.
@@ -92,17 +100,22 @@ impl Agent {
         if !busy.is_empty() && !unanswered {
             return Some(Work::Apply(apply));
         }
-        if unanswered {
+        let busy = unanswered && self.reconciler.guests_busy();
+        if unanswered && !busy {
             let why = format!("waits for libvirt: it has not answered within {} s", PATIENCE.as_secs());
             self.reconciler.guests_late(why);
             self.publisher.host(&self.reconciler);
         }
         let generation = self.generation.as_ref().map(|generation| generation.number);
         for requester in apply.requesters {
-            let summary = requester.summary(&self.reconciler, generation);
-            let answer = match self.trouble(&requester, &summary) {
-                None => Ok(summary),
-                Some(why) => Err(Refusal::Failed(ApplyFailed { why, summary })),
+            let mut summary = requester.summary(&self.reconciler, generation);
+            let why = self.trouble(&requester, &summary).or_else(|| busy.then(|| BUSY.to_owned()));
+            summary.verified &= !busy;
+            let withdrawn = requester.forced && !apply.force && (why.is_some() || is_guest_held(&summary));
+            let whys: Vec<String> = why.into_iter().chain(withdrawn.then(|| WITHDRAWN.to_owned())).collect();
+            let answer = match whys.join("; ") {
+                why if why.is_empty() => Ok(summary),
+                why => Err(Refusal::Failed(ApplyFailed { why, summary })),
             };
             requester.end(answer);
         }
@@ -128,4 +141,9 @@ impl Agent {
             )),
         }
     }
+}
+
+/// Whether a guest is kept that a forced apply would end.
+fn is_guest_held(summary: &Summary) -> bool {
+    summary.notices.iter().any(|notice| notice.cause == Cause::Held && matches!(notice.object, Object::Guest(_)))
 }

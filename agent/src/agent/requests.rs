@@ -28,6 +28,8 @@ pub(crate) enum Work {
 pub(crate) struct Requester {
     /// When it began.
     pub(super) began: Wake,
+    /// Whether it asked for an apply with force.
+    pub(super) forced: bool,
     steps: Vec<Done>,
     progress: mpsc::UnboundedSender<Done>,
     reply: oneshot::Sender<Result<Summary, Refusal>>,
@@ -74,7 +76,7 @@ impl Work {
 
 impl Requester {
     pub(super) fn new(progress: mpsc::UnboundedSender<Done>, reply: oneshot::Sender<Result<Summary, Refusal>>) -> Self {
-        Self { began: Wake::now(Reason::Request), steps: Vec::new(), progress, reply }
+        Self { began: Wake::now(Reason::Request), forced: false, steps: Vec::new(), progress, reply }
     }
 
     /// Answers. That nobody waits for it any more changes nothing.

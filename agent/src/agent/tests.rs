@@ -1,8 +1,9 @@
 //! Requests as the loop takes them, with rooms that do what a test says.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bulkhead_api::Summary;
+use bulkhead_api::{ApplyFailed, Summary};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -12,6 +13,7 @@ use super::*;
 use crate::generations::Directories;
 use crate::manifest::Desired;
 use crate::reconcile::tests::{World, let_go, rooms};
+use crate::rooms::State;
 use crate::socket::{self, Refusal};
 
 /// For what is to come at once.
@@ -49,6 +51,10 @@ fn apply() -> (Request, Answer) {
 
 /// An apply of a manifest with this trunk, whatever the files say.
 fn apply_trunk(agent: &mut Agent, trunk: &str) -> Answer {
+    apply_trunk_as(agent, trunk, false)
+}
+
+fn apply_trunk_as(agent: &mut Agent, trunk: &str, force: bool) -> Answer {
     let (reply, answer) = oneshot::channel();
     let requester = Requester::new(mpsc::unbounded_channel().0, reply);
     let desired = Desired { trunks: vec![trunk.parse().unwrap()], ..Desired::default() };
@@ -58,7 +64,7 @@ fn apply_trunk(agent: &mut Agent, trunk: &str) -> Answer {
         Some(work) => panic!("{work:?}"),
         None => None,
     };
-    agent.work = Some(agent.apply_followed(requester, false, &news, earlier));
+    agent.work = Some(agent.apply_followed(requester, force, &news, earlier));
     answer
 }
 
@@ -245,5 +251,53 @@ async fn a_teardown_of_a_host_that_follows_nothing_is_shown_as_under_way() {
     agent.serve(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done });
     agent.advance();
     assert!(status.borrow().teardown);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn an_apply_that_touches_no_guest_tells_a_busy_look_at_guests_from_one_without_an_answer() {
+    for busy in [false, true] {
+        let (mut agent, world, root) = agent("busy");
+        let_go(&world);
+        let _first = apply_trunk(&mut agent, "eth1");
+        while agent.work.is_some() {
+            turn_until(&mut agent, Name::Guests).await;
+        }
+        world.frozen.lock().unwrap().insert(Name::Guests);
+        world.answered.lock().unwrap().extend(busy.then_some(Name::Guests));
+        agent.reconciler.wake_only(&[Name::Guests], Wake::now(Reason::Timer));
+        agent.reconciler.begin(Instant::now(), &[]);
+        let (reply, answer) = oneshot::channel();
+        let mut requester = Requester::new(mpsc::unbounded_channel().0, reply);
+        requester.began.at -= Duration::from_secs(10);
+        agent.work = Some(agent.apply_followed(requester, false, &BTreeSet::new(), None));
+        for name in [Name::Resolver, Name::Limits] {
+            if agent.work.is_some() {
+                timeout(SOON, turn_until(&mut agent, name)).await.expect("a look at what does not wait for guests");
+            }
+        }
+        let answer = answer.await.unwrap();
+        let said = matches!(&answer, Err(Refusal::Failed(ApplyFailed { why, summary }))
+            if why.contains("still busy with an earlier look") && !summary.verified);
+        assert_eq!(said, busy, "{answer:?}");
+        assert_eq!(matches!(agent.reconciler.states().guests, State::Verified(_)), busy, "what was seen last is kept");
+        std::fs::remove_dir_all(root).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_apply_with_force_is_told_that_one_without_it_took_its_place() {
+    let (mut agent, world, root) = agent("withdrawn");
+    world.left.lock().unwrap().insert(Name::Guests);
+    let first = apply_trunk_as(&mut agent, "eth1", true);
+    let second = apply_trunk(&mut agent, "eth1");
+    let_go(&world);
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    for (answer, withdrawn) in [(first, true), (second, false)] {
+        let Err(Refusal::Failed(failed)) = answer.await.unwrap() else { panic!("something is left") };
+        assert_eq!(failed.why.ends_with("a later apply without --force took its place"), withdrawn, "{}", failed.why);
+    }
     std::fs::remove_dir_all(root).unwrap();
 }

@@ -18,10 +18,12 @@ pub(crate) struct World {
     /// Rooms whose looks do not end until they are let go.
     pub(crate) frozen: Mutex<BTreeSet<Name>>,
     go: Notify,
+    /// Rooms whose looks are answered before they are frozen.
+    pub(crate) answered: Mutex<BTreeSet<Name>>,
     /// Rooms that write something with the next look.
     pub(crate) writes: Mutex<BTreeSet<Name>>,
     /// Rooms in which something is left.
-    left: Mutex<BTreeSet<Name>>,
+    pub(crate) left: Mutex<BTreeSet<Name>>,
     /// Why looks were cancelled, of each that was.
     cancelled: Mutex<Vec<(Name, &'static str)>>,
     /// What guests lack changes with every look at links.
@@ -83,6 +85,9 @@ impl AnyRoom for Fake {
         let (name, world) = (self.name, Arc::clone(&self.world));
         world.began.lock().unwrap().push((name, mode));
         Box::pin(async move {
+            if world.answered.lock().unwrap().contains(&name) {
+                cancellation.observed();
+            }
             while world.frozen.lock().unwrap().contains(&name) {
                 world.go.notified().await;
             }
@@ -95,6 +100,7 @@ impl AnyRoom for Fake {
                 Name::Policy if left => states.policy = State::Incomplete(view(), Vec::new()),
                 Name::Policy => states.policy = State::Verified(view()),
                 Name::Links => states.links = State::Verified(view()),
+                Name::Guests => states.guests = State::Verified(view()),
                 _ => {}
             };
             Findings { name, done, keep: Box::new(keep) }

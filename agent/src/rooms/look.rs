@@ -1,5 +1,6 @@
 //! One look at a room: observe, plan, apply, and verify by observing and planning again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bulkhead_types::Outcome;
@@ -20,19 +21,32 @@ pub(crate) enum Mode {
 }
 
 /// Ends the writes of a look under way: what it makes is not to be made any more, or not now. The step that has begun is the
-/// last one.
+/// last one. It also tells whether the look has come as far as its writes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cancellation(Arc<OnceLock<&'static str>>);
+pub(crate) struct Cancellation {
+    why: Arc<OnceLock<&'static str>>,
+    observed: Arc<AtomicBool>,
+}
 
 impl Cancellation {
     /// Cancels for this reason. The first one stays.
     pub(crate) fn cancel(&self, why: &'static str) {
-        let _ = self.0.set(why);
+        let _ = self.why.set(why);
     }
 
     /// Why it was cancelled; `None` while it was not.
     pub(crate) fn why(&self) -> Option<&'static str> {
-        self.0.get().copied()
+        self.why.get().copied()
+    }
+
+    /// The room was read for the first time in this look.
+    pub(crate) fn observed(&self) {
+        self.observed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the room was read in this look: what it still does is to write, and to read again.
+    pub(crate) fn has_observed(&self) -> bool {
+        self.observed.load(Ordering::Relaxed)
     }
 }
 
@@ -64,6 +78,7 @@ pub(super) async fn look<R: Room>(
             Ok(observed) => observed,
             Err(why) => return (State::Unread(why, None), done),
         };
+        cancellation.observed();
         let mut plan = R::plan(desired, &observed);
         let view = View { observed: Arc::new(observed), notices: std::mem::take(&mut plan.notices).into() };
         if plan.steps.is_empty() {
@@ -180,8 +195,10 @@ mod tests {
     async fn a_look_that_is_cancelled_writes_nothing_more_and_says_what_is_left() {
         let mut room = Fake::default();
         let cancellation = room.cancellation.clone();
+        assert!(!cancellation.has_observed());
         let (state, done) = look(&mut room, &(), Mode::Apply, &cancellation, &mut |_| ()).await;
         assert_eq!((room.observed, room.applied, done.len()), (2, 1, 1));
+        assert!(cancellation.has_observed());
         let State::Incomplete(_, left) = state else { panic!("{state:?}") };
         assert!(matches!(&left[..], [RemainingStep { refused: None, .. }]), "{left:?}");
     }

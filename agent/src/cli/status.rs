@@ -79,7 +79,7 @@ fn headline(status: &Status, now: u64, columns: usize) -> String {
     if manifest.pending {
         let (sign, say) = match manifest.errors.len() {
             0 => ("◐ ", "bulkhead plan shows it, apply applies it".to_owned()),
-            _ => ("✗ ", "it cannot be applied, see below".to_owned()),
+            _ => ("✗ ", "see below".to_owned()),
         };
         let what = if manifest.generation.is_some() { "was changed since" } else { "is not applied" };
         text += &words::hanging(sign, &format!("the manifest {what}: {say}"), columns);

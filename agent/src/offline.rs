@@ -84,6 +84,7 @@ pub fn plan(desired: &Desired, observed: Observed) -> Plan {
         resolver: seen(resolver),
         limits: seen(limits),
         guests: seen(guests),
+        links_superseded: false,
     };
     let mut planner = Planner { wanted: Wanted { manifest: desired, force: false }, states, plan: Plan::default() };
     let Ok(()) = walk(&mut planner);

@@ -48,8 +48,8 @@ struct Turn {
     looking: Option<Looking>,
     /// Counts what it was to make; the number that stands for it now.
     target: u64,
-    /// The number that stood when the look under way, or else the last one, began. Where it is another than `target`, the room's state
-    /// says nothing of what it is to make now.
+    /// The number that stood when the last look that has ended began. Where it is another than `target`, the room's state says
+    /// nothing of what it is to make now.
     seen: u64,
     /// When the last look that has ended began; where a manifest is followed, of those that write.
     last_began: Option<Instant>,
@@ -70,6 +70,8 @@ struct Looking {
     began: Instant,
     /// Whether it writes.
     mode: Mode,
+    /// The number that stands for what it makes.
+    target: u64,
     /// Ends its writes.
     cancellation: Cancellation,
 }
@@ -83,6 +85,13 @@ pub(crate) struct Looked {
     pub(crate) began: Instant,
     /// Every write that was tried or skipped.
     pub(crate) done: Vec<Done>,
+}
+
+impl Turn {
+    /// Whether a look that writes is under way for something else than is to be made now.
+    fn is_superseded(&self) -> bool {
+        self.looking.as_ref().is_some_and(|looking| looking.mode == Mode::Apply && looking.target != self.target)
+    }
 }
 
 impl Reconciler {
@@ -199,8 +208,8 @@ impl Reconciler {
             let (room, turn) = &mut self.rooms[at];
             let Some(wake) = turn.due.take() else { continue };
             let cancellation = Cancellation::default();
-            turn.looking = Some(Looking { wake, began: now, mode, cancellation: cancellation.clone() });
-            turn.seen = turn.target;
+            let target = turn.target;
+            turn.looking = Some(Looking { wake, began: now, mode, target, cancellation: cancellation.clone() });
             let progress = progress.to_vec();
             let each = move |done: Done| {
                 say(&done);
@@ -226,7 +235,8 @@ impl Reconciler {
         (ended.keep)(&mut self.states);
         let now = Instant::now();
         let (room, turn) = self.rooms.iter_mut().find(|(room, _)| room.name() == ended.name)?;
-        let Looking { wake, began, mode, cancellation } = turn.looking.take()?;
+        let Looking { wake, began, mode, target, cancellation } = turn.looking.take()?;
+        turn.seen = target;
         if mode == Mode::Plan && self.manifest.is_some() || cancellation.why().is_some() {
             // What it was to make is not made, and the next look begins without a rest.
             turn.due.get_or_insert(wake);
@@ -309,6 +319,17 @@ impl Reconciler {
     /// Lets each room take up what it is to make. Those for which that is news are due, and looks under way that make something
     /// else, or write behind a policy that stands no more, are cancelled.
     fn retarget(&mut self, wake: Wake) -> BTreeSet<Name> {
+        let mut changed = self.take_up(wake);
+        // The policy comes before links, and is to know of a look at them that makes what nobody wants any more.
+        let superseded = self.rooms.iter().any(|(room, turn)| room.name() == Name::Links && turn.is_superseded());
+        if std::mem::replace(&mut self.states.links_superseded, superseded) != superseded {
+            changed.append(&mut self.take_up(wake));
+        }
+        self.cancel();
+        changed
+    }
+
+    fn take_up(&mut self, wake: Wake) -> BTreeSet<Name> {
         let nothing = Desired::default();
         let mut changed = BTreeSet::new();
         for (room, turn) in &mut self.rooms {
@@ -320,7 +341,6 @@ impl Reconciler {
                 changed.insert(room.name());
             }
         }
-        self.cancel();
         changed
     }
 
@@ -328,9 +348,9 @@ impl Reconciler {
     fn cancel(&mut self) {
         let policy = self.rooms.iter().find(|(room, _)| room.name() == Name::Policy);
         let walls = self.states.policy.verified() && policy.is_some_and(|(_, turn)| turn.seen == turn.target);
-        for (room, turn) in &mut self.rooms {
+        for (room, turn) in &self.rooms {
             let Some(looking) = turn.looking.as_ref().filter(|looking| looking.mode == Mode::Apply) else { continue };
-            if turn.seen != turn.target {
+            if turn.is_superseded() {
                 looking.cancellation.cancel("something else is to be made by now, which is planned anew");
             } else if !walls && room.walled() && !self.torn.contains(&room.name()) {
                 looking.cancellation.cancel("the policy does not stand any more; it waits until it does");

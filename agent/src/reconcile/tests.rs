@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use bulkhead_api::{Phase, Status};
-use bulkhead_types::{Cause, Object};
+use bulkhead_types::{Cause, IfName, Object};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::*;
-use crate::rooms::{Look, Progress, View};
+use crate::rooms::{Look, Policy, Progress, Room as _, View};
 
 /// What a test has seen and decides.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) left: Mutex<BTreeSet<Name>>,
     /// Why looks were cancelled, of each that was.
     cancelled: Mutex<Vec<(Name, &'static str)>>,
+    /// Of each look at the policy, whether it keeps closed every bridge that the ruleset names.
+    kept_closed: Mutex<Vec<bool>>,
     /// What guests lack changes with every look at links.
     links_matter: bool,
 }
@@ -34,8 +36,11 @@ pub(crate) struct World {
 struct Fake {
     name: Name,
     world: Arc<World>,
-    target: Option<(bool, usize)>,
+    target: Option<Target>,
 }
+
+/// What a room is to make: these trunks, after so many looks at links, and whether everything stays closed meanwhile.
+type Target = (Vec<IfName>, usize, bool);
 
 const NAMES: [Name; 5] = [Name::Policy, Name::Links, Name::Resolver, Name::Limits, Name::Guests];
 
@@ -75,15 +80,21 @@ impl AnyRoom for Fake {
     fn handle(&self) -> Box<dyn AnyRoom> {
         Box::new(Self { name: self.name, world: Arc::clone(&self.world), target: None })
     }
-    fn retarget(&mut self, wanted: Wanted<'_>, _: &States) -> bool {
+    fn retarget(&mut self, wanted: Wanted<'_>, states: &States) -> bool {
         let links =
             if self.name == Name::Guests && self.world.links_matter { looks(&self.world, Name::Links) } else { 0 };
-        let target = Some((wanted.manifest.trunks.is_empty(), links));
-        std::mem::replace(&mut self.target, target) != target
+        let closed = self.name == Name::Policy && Policy::desired(wanted, states).keep_closed;
+        let target = Some((wanted.manifest.trunks.clone(), links, closed));
+        let news = self.target != target;
+        self.target = target;
+        news
     }
     fn look(&self, mode: Mode, cancellation: Cancellation, _: Progress) -> Look {
         let (name, world) = (self.name, Arc::clone(&self.world));
         world.began.lock().unwrap().push((name, mode));
+        if name == Name::Policy {
+            world.kept_closed.lock().unwrap().extend(self.target.as_ref().map(|target| target.2));
+        }
         Box::pin(async move {
             if world.answered.lock().unwrap().contains(&name) {
                 cancellation.observed();
@@ -367,4 +378,20 @@ async fn a_look_goes_on_while_its_walls_are_only_looked_at() {
     let_go(&world);
     run(&mut reconciler).await;
     assert!(world.cancelled.lock().unwrap().is_empty(), "{:?}", world.cancelled);
+}
+
+#[tokio::test]
+async fn while_links_are_written_for_an_earlier_manifest_the_policy_of_the_newer_one_keeps_their_bridges_closed() {
+    let (world, mut reconciler) = begin_long_look(Name::Links).await;
+    assert_eq!(*world.kept_closed.lock().unwrap(), [false]);
+    reconciler.follow(Some(Arc::new(Desired::default())), Wake::now(Reason::Request));
+    let ended = run(&mut reconciler).await;
+    assert!(ended.contains(&Name::Policy) && !ended.contains(&Name::Links), "{ended:?}");
+    assert_eq!(*world.kept_closed.lock().unwrap(), [false, true]);
+    let_go(&world);
+    let ended = run(&mut reconciler).await;
+    let place = |name| ended.iter().position(|ended| *ended == name);
+    assert!(place(Name::Policy) > place(Name::Links), "only then it is known what became of them: {ended:?}");
+    assert_eq!(*world.kept_closed.lock().unwrap(), [false, true, false]);
+    assert_eq!(ended.iter().filter(|ended| **ended == Name::Links).count(), 2, "and made for the newer one: {ended:?}");
 }

@@ -123,6 +123,9 @@ pub(crate) struct States {
     pub(crate) resolver: StateOf<Dns>,
     pub(crate) limits: StateOf<Limits>,
     pub(crate) guests: StateOf<Guests>,
+    /// Whether a look at links that writes is under way for something else than they are to make now: bridges that nobody has seen
+    /// yet may come of it.
+    pub(crate) links_superseded: bool,
 }
 
 /// A room's state, in its own types.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bulkhead_api::{Allow, Counter, Owner, Phase, Status};
-use bulkhead_netlink::model::{self as netlink, Kind};
+use bulkhead_netlink::model as netlink;
 use bulkhead_policy::{self as policy, Ruleset, model};
 use bulkhead_types::{IfName, Object, Outcome, Plan, Report, chain};
 
@@ -33,7 +33,9 @@ impl Room for Policy {
     }
 
     fn desired(wanted: Wanted<'_>, states: &States) -> Self::Desired {
-        walls(&wanted.manifest.policy, states.links.last_known().map(|observed| &**observed))
+        let known = states.links.last_known().map(|observed| &**observed);
+        let walls = walls(&wanted.manifest.policy, known);
+        model::Desired { keep_closed: states.links.observed().is_none() || states.links_superseded, ..walls }
     }
 
     fn state(states: &States) -> &StateOf<Self> {
@@ -100,30 +102,39 @@ pub(crate) fn counters(manifest: &Desired, found: &[model::Counter]) -> (Vec<All
     (allows, others.map(counter).collect())
 }
 
-/// The policy that must stand now: what is desired, and every bridge of ours that is still there, closed. Where links were never
-/// read, those are the ones that the present ruleset names.
+/// What is desired, and every bridge of ours that was there when links were read last, closed. Where that is not what there is
+/// now, because they cannot be read or are being written, the bridges that the present ruleset names stay closed besides.
 fn walls(desired: &model::Desired, links: Option<&netlink::Observed>) -> model::Desired {
     let mut walls = desired.clone();
-    walls.keep_closed = links.is_none();
     let Some(links) = links else { return walls };
     let declared: BTreeSet<IfName> = walls.bridges.iter().map(|bridge| bridge.name.clone()).collect();
     let ports: BTreeMap<u32, IfName> =
         links.links.values().rev().filter_map(|port| Some((port.master?, port.own()?))).collect();
-    for link in links.links.values().filter(|link| matches!(link.kind, Kind::Bridge(_))) {
-        let Some((name, mac)) = link.own().zip(link.mac).filter(|(name, _)| !declared.contains(name)) else { continue };
+    for link in links.links.values() {
+        let Some((name, mac)) = bridge(link).zip(link.mac).filter(|(name, _)| !declared.contains(name)) else {
+            continue;
+        };
         let outside = ports.get(&link.index).cloned().unwrap_or_else(|| name.clone());
         walls.bridges.push(model::Bridge { segment: None, name, outside, mac, host: false });
     }
     walls
 }
 
+/// The name of a bridge of ours, by its group and kind alone: one that cannot be decoded otherwise is no less open without walls.
+fn bridge(link: &netlink::Link) -> Option<IfName> {
+    let ours = matches!(link.group, netlink::LINK_GROUP | netlink::LEAVING_GROUP);
+    if ours && link.kind.name() == "bridge" { link.name.parse().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use bulkhead_netlink::model::Kind;
+
     use super::*;
-    use crate::rooms::State;
     use crate::rooms::links::tests::{LAN, desired, observed};
+    use crate::rooms::{State, View};
 
     #[test]
     fn a_bridge_that_leaves_the_manifest_stays_walled_until_it_is_gone() {
@@ -148,7 +159,32 @@ mod tests {
             let kept = Policy::desired(wanted, &States { links, ..States::default() });
             assert_eq!(kept, model::Desired { keep_closed: true, ..manifest.policy.clone() });
         }
-        let known = States { links: unread(Some(Arc::new(observed()))), ..States::default() };
-        assert_eq!(Policy::desired(wanted, &known), manifest.policy, "what was read once is gone by");
+    }
+
+    #[test]
+    fn while_links_are_written_for_something_else_or_cannot_be_read_again_more_stays_closed_than_what_was_read_last() {
+        let nothing = Desired::default();
+        let wanted = Wanted { manifest: &nothing, force: false };
+        let observed = Arc::new(observed());
+        let view = || View { observed: Arc::clone(&observed), notices: Vec::new().into() };
+        let current = States { links: State::Verified(view()), ..States::default() };
+        let known = Policy::desired(wanted, &current);
+        assert!(!known.keep_closed && known.bridges.len() == 1, "{known:?}");
+        let written = States { links_superseded: true, ..current };
+        let unread = State::Unread(Unread::Refused("no".to_owned()), Some(Arc::clone(&observed)));
+        for states in [written, States { links: unread, ..States::default() }] {
+            assert_eq!(Policy::desired(wanted, &states), model::Desired { keep_closed: true, ..known.clone() });
+        }
+    }
+
+    #[test]
+    fn a_bridge_of_ours_that_cannot_be_decoded_is_walled() {
+        let mut observed = observed();
+        let mut bridge = observed.links.get(3).unwrap().clone();
+        bridge.kind = Kind::Other("bridge".to_owned());
+        bridge.unread = Some("torn".to_owned());
+        observed.links.insert(bridge);
+        let walls = walls(&model::Desired::default(), Some(&observed));
+        assert_eq!(walls.bridges.iter().map(|bridge| bridge.name.as_str()).collect::<Vec<_>>(), ["br20"]);
     }
 }

@@ -32,11 +32,18 @@ impl Kernel {
     /// After a failed step the later steps of its object are skipped, unless they do without it (`Step::required`), but not
     /// those in the same send: the kernel has done
     /// or refused them already, and each is reported as the kernel acknowledged it. Where the conversation itself breaks
-    /// off, all that is left is skipped: observe and plan again.
-    pub async fn apply(&mut self, plan: &Plan, progress: &mut (dyn FnMut(&Step, &Outcome) + Send)) -> Report<Step> {
+    /// off, all that is left is skipped: observe and plan again. `cancelled` is asked before each send: once it gives a reason,
+    /// all that is left is skipped for it.
+    pub async fn apply(
+        &mut self,
+        plan: &Plan,
+        cancelled: &(dyn Fn() -> Option<&'static str> + Sync),
+        progress: &mut (dyn FnMut(&Step, &Outcome) + Send),
+    ) -> Report<Step> {
         let mut report = Report::default();
         let mut broken = None;
         for Batch { method, steps } in batch::cut(&plan.steps) {
+            broken = broken.or_else(|| cancelled().map(str::to_owned));
             let skip = |step: &Step| broken.as_deref().or_else(|| report.stopped(step)).map(str::to_owned);
             let skips: Vec<Option<String>> = steps.iter().map(skip).collect();
             let going: Vec<&Step> =
@@ -180,6 +187,23 @@ mod tests {
         let bridge = SegmentBridge::left("br20".parse().unwrap());
         let step = Step::AddRoute { bridge, index: 7, gateway: gateway.parse().unwrap(), metric: 4242 };
         Failure::Refused(Refused { errno, text: None }).text(&step)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_once_a_plan_is_not_wanted_any_more() {
+        let bridge = SegmentBridge::left("br20".parse().unwrap());
+        // No link has this index.
+        let step = Step::DeleteAddress {
+            bridge,
+            link: "br20".parse().unwrap(),
+            index: u32::MAX >> 1,
+            address: "192.0.2.1/32".parse().unwrap(),
+        };
+        let plan = Plan { steps: vec![step.clone()], notices: Vec::new() };
+        let mut kernel = Kernel::open().unwrap();
+        let report = kernel.apply(&plan, &|| Some("the manifest has changed"), &mut |_, _| ()).await;
+        assert_eq!(report.steps, [(step, Outcome::Skipped("the manifest has changed".to_owned()))]);
+        assert_eq!(kernel.writes(), Writes::default());
     }
 
     #[test]

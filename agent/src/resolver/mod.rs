@@ -201,24 +201,31 @@ impl Resolver {
         Ok(Observed { resolved, file, linked: file::linked() })
     }
 
-    /// Writes.
+    /// Writes. `cancelled` is asked before each step: once it gives a reason, the steps that are left are skipped for it.
     pub async fn apply(
         &mut self,
         plan: &bulkhead_types::Plan<Step>,
+        cancelled: &(dyn Fn() -> Option<&'static str> + Sync),
         progress: &mut (dyn FnMut(&Step, &Outcome) + Send),
     ) -> Report<Step> {
         let mut report = Report::default();
         for step in &plan.steps {
-            let ended = match step {
-                Step::SetServers { index, servers, .. } => self.bus.set(*index, servers).await,
-                Step::WriteFile { text } => file::write(text),
-                Step::RemoveFile => file::remove(),
+            let outcome = match cancelled() {
+                Some(why) => Outcome::Skipped(why.to_owned()),
+                None => self.one(step).await.map_or_else(|error| Outcome::Failed(chain(&error)), |()| Outcome::Done),
             };
-            let outcome = ended.map_or_else(|error| Outcome::Failed(chain(&error)), |()| Outcome::Done);
             progress(step, &outcome);
             report.steps.push((step.clone(), outcome));
         }
         report
+    }
+
+    async fn one(&mut self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::SetServers { index, servers, .. } => self.bus.set(*index, servers).await,
+            Step::WriteFile { text } => file::write(text),
+            Step::RemoveFile => file::remove(),
+        }
     }
 }
 
@@ -278,6 +285,15 @@ mod tests {
         let torn_down = plan(&Desired::default(), &Observed { resolved: None, file, linked: true });
         assert!(torn_down.is_empty());
         assert!(torn_down.notices[0].text.contains("names no DNS servers"), "{:?}", torn_down.notices);
+    }
+
+    #[tokio::test]
+    async fn no_server_is_told_once_a_plan_is_not_wanted_any_more() {
+        // No link has this index.
+        let step = Step::SetServers { bridge: "br20".parse().unwrap(), index: u32::MAX >> 1, servers: Vec::new() };
+        let plan = bulkhead_types::Plan { steps: vec![step.clone()], notices: Vec::new() };
+        let report = Resolver::default().apply(&plan, &|| Some("the manifest has changed"), &mut |_, _| ()).await;
+        assert_eq!(report.steps, [(step, Outcome::Skipped("the manifest has changed".to_owned()))]);
     }
 
     #[test]

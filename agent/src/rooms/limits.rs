@@ -53,10 +53,10 @@ impl Room for Limits {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
-        _: &Cancellation,
+        cancellation: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
-        self.0.apply(plan, progress).await
+        self.0.apply(plan, &|| cancellation.why(), progress).await
     }
 
     fn objects(manifest: &Desired) -> Vec<Object> {

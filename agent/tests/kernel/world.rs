@@ -221,7 +221,7 @@ impl World {
             there.map(|(name, slice)| (name.clone(), *slice.properties.known().unwrap())).collect();
         guests.extend(desired.guests.iter().map(|guest| (guest.name.clone(), limits())));
         let plan = bulkhead_sandbox::plan::plan(&Slices { guests }, &observed);
-        for (step, outcome) in self.systemd.apply(&plan, &mut |_, _| {}).await.steps {
+        for (step, outcome) in self.systemd.apply(&plan, &|| None, &mut |_, _| {}).await.steps {
             assert_eq!(outcome, Outcome::Done, "{step}");
         }
     }

@@ -130,7 +130,8 @@ impl World {
 
     pub(crate) async fn apply(&mut self, plan: &Plan) -> Report<Step> {
         let mut told = Vec::new();
-        let report = self.kernel.apply(plan, &mut |step, outcome| told.push((step.clone(), outcome.clone()))).await;
+        let mut tell = |step: &Step, outcome: &Outcome| told.push((step.clone(), outcome.clone()));
+        let report = self.kernel.apply(plan, &|| None, &mut tell).await;
         assert_eq!(told, report.steps, "progress tells what the report says");
         assert_eq!(plan.steps, report.steps.iter().map(|(step, _)| step.clone()).collect::<Vec<_>>());
         report

@@ -29,7 +29,7 @@ async fn limits_stand_before_anything_can_run_in_the_slice() {
     let desired = desired(&systemd.observe().await.unwrap(), &guest, limits());
     let mut plan = plan(&desired, &systemd.observe().await.unwrap());
     plan.steps.truncate(1);
-    systemd.apply(&plan, &mut |_, _| ()).await;
+    systemd.apply(&plan, &|| None, &mut |_, _| ()).await;
     assert_eq!(must("systemctl", &["show", "--value", "--property=ActiveState", &unit::slice(&guest)]), "inactive");
     // Whoever starts something in it now, libvirt say, finds the limits there.
     let inmate = Inmate::start(&guest);
@@ -127,7 +127,7 @@ async fn a_slice_that_cannot_be_read_is_unknown_and_the_others_go_on() {
     assert!(why.contains("pids.max") && why.contains("many"), "{why}");
     let first = plan(&both, &observed);
     assert!(first.notices.iter().any(|notice| notice.text.contains("not known")), "{:?}", first.notices);
-    systemd.apply(&first, &mut |_, _| ()).await;
+    systemd.apply(&first, &|| None, &mut |_, _| ()).await;
     assert_eq!(file(&good, "pids.max"), "32");
     drop(garbled);
     assert_eq!(plan(&both, &systemd.observe().await.unwrap()).steps, vec![]);

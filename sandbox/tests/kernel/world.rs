@@ -82,7 +82,7 @@ pub(crate) fn desired(observed: &Observed, guest: &GuestName, limits: Limits) ->
 
 pub(crate) async fn converge(systemd: &mut Systemd, desired: &Desired) -> Plan {
     let plan = plan(desired, &systemd.observe().await.unwrap());
-    let report = systemd.apply(&plan, &mut |_, _| ()).await;
+    let report = systemd.apply(&plan, &|| None, &mut |_, _| ()).await;
     for (step, outcome) in report.steps {
         assert_eq!(outcome, Outcome::Done, "{step}");
     }

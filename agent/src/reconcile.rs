@@ -88,6 +88,11 @@ pub(crate) struct Looked {
 }
 
 impl Turn {
+    /// Whether the room's state is of what it is to make now.
+    fn is_current(&self) -> bool {
+        self.seen == self.target
+    }
+
     /// Whether a look that writes is under way for something else than is to be made now.
     fn is_superseded(&self) -> bool {
         self.looking.as_ref().is_some_and(|looking| looking.mode == Mode::Apply && looking.target != self.target)
@@ -275,16 +280,24 @@ impl Reconciler {
         if turn.looking.is_some() {
             return false;
         }
-        if self.gated(at) {
+        let held = |need: &Name| self.place(*need).is_some_and(|need| self.gated(need) && !self.is_seen(need));
+        if self.gated(at) || room.needs().iter().any(held) {
             return self.rests_since(Name::Policy, since);
         }
         let looked = turn.last_began.is_some_and(|began| began >= since);
-        looked && (turn.due.is_none() || turn.looks >= LOOKS || !room.verified(&self.states))
+        looked && (turn.due.is_none() || turn.looks >= LOOKS || turn.is_current() && !room.verified(&self.states))
     }
 
-    /// Whether everything was read and nothing is left to write.
+    /// Whether everything was read for what it is to make now, and nothing is left to write. A look under way that makes the same
+    /// as the last one takes nothing back.
     pub(crate) fn verified(&self) -> bool {
-        self.rooms().all(|room| room.verified(&self.states))
+        self.rooms.iter().all(|(room, turn)| turn.is_current() && room.verified(&self.states))
+    }
+
+    /// Whether the states of these rooms are of what they are to make now.
+    pub(crate) fn are_current(&self, names: &[Name]) -> bool {
+        let mut of_these = self.rooms.iter().filter(|(room, _)| names.contains(&room.name()));
+        of_these.all(|(_, turn)| turn.is_current())
     }
 
     /// Why a room could not be read: the first such.
@@ -347,7 +360,7 @@ impl Reconciler {
     /// Cancels the looks under way whose writes are not to be made any more, or not now.
     fn cancel(&mut self) {
         let policy = self.rooms.iter().find(|(room, _)| room.name() == Name::Policy);
-        let walls = self.states.policy.verified() && policy.is_some_and(|(_, turn)| turn.seen == turn.target);
+        let walls = self.states.policy.verified() && policy.is_some_and(|(_, turn)| turn.is_current());
         for (room, turn) in &self.rooms {
             let Some(looking) = turn.looking.as_ref().filter(|looking| looking.mode == Mode::Apply) else { continue };
             if turn.is_superseded() {
@@ -382,10 +395,10 @@ impl Reconciler {
         writes && room.walled() && !stands
     }
 
-    /// Whether its state is of what it is to make now.
+    /// Whether its state is of what it is to make now, and nobody is looking.
     fn is_seen(&self, at: usize) -> bool {
         let turn = &self.rooms[at].1;
-        turn.looking.is_none() && turn.seen == turn.target
+        turn.looking.is_none() && turn.is_current()
     }
 
     /// Whether its look begins now.

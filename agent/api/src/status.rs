@@ -18,6 +18,8 @@ pub struct Status {
     pub version: String,
     /// Policy verified by a dump, and the links of every trunk that is present verified.
     pub ready: bool,
+    /// Whether all of the host was read since what is followed is followed, and no step is left.
+    pub verified: bool,
     /// Whether a teardown is under way.
     pub teardown: bool,
     /// What was applied, and what waits to be.
@@ -56,6 +58,7 @@ impl Status {
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.ready
+            && self.verified
             && self.phases.iter().all(|phase| phase.since_start_us.is_some())
             && self.trunks.iter().all(|trunk| trunk.state == State::Ready)
             && self.segments.iter().all(|segment| segment.state == State::Ready)

@@ -92,6 +92,7 @@ fn full() -> Status {
     Status {
         version: "1".to_owned(),
         ready: true,
+        verified: true,
         teardown: true,
         manifest: Manifest {
             generation: Some(3),

@@ -8,6 +8,7 @@ use bulkhead_types::{Cause, Notice, Object};
 fn ready() -> Status {
     Status {
         ready: true,
+        verified: true,
         trunks: vec![Trunk { name: "eth1".parse().unwrap(), state: State::Ready, why: None }],
         guests: vec![guest(GuestState::Running), guest(GuestState::Stopped)],
         ..Status::default()
@@ -48,6 +49,7 @@ fn notice(cause: Cause) -> Notice {
 fn a_host_of_which_all_was_seen_and_is_as_declared_is_well() {
     assert!(ready().is_well());
     assert!(!Status { ready: false, ..ready() }.is_well());
+    assert!(!Status { verified: false, ..ready() }.is_well(), "a step is left, or not all was looked at");
     let guests = |since_start_us| PhaseTimes { phase: Phase::Guests, since_start_us, since_boot_us: None };
     assert!(Status { phases: vec![guests(Some(7))], ..ready() }.is_well());
     assert!(!Status { phases: vec![guests(None)], ..ready() }.is_well(), "a phase that was never done");

@@ -149,9 +149,11 @@ impl Agent {
     ) -> Result<BTreeSet<Name>, generations::Error> {
         self.generations.lockdown(Some(&lockdown::text(&desired.policy)))?;
         self.generations.mark(Some(&generation))?;
+        let news = self.reconciler.follow(Some(Arc::new(desired)), Wake::now(Reason::Request));
         self.publisher.follows(Some(&generation));
+        self.publisher.host(&self.reconciler);
         self.generation = Some(generation);
         self.trouble = None;
-        Ok(self.reconciler.follow(Some(Arc::new(desired)), Wake::now(Reason::Request)))
+        Ok(news)
     }
 }

@@ -85,12 +85,13 @@ impl Publisher {
         self.status.teardown = !reconciler.torn().is_empty();
         let Some(manifest) = reconciler.manifest() else { return self.publish() };
         let states = reconciler.states();
-        let ready = states.ready(manifest);
+        let ready = states.ready(manifest) && reconciler.are_current(&[Name::Policy, Name::Links]);
         self.status.ready = ready;
+        self.status.verified = reconciler.verified();
         self.reached(Phase::Policy, states.policy.verified());
         self.reached(Phase::Links, ready);
-        self.reached(Phase::Limits, ready && states.limits.verified());
-        self.reached(Phase::Guests, reconciler.verified());
+        self.reached(Phase::Limits, ready && states.limits.verified() && reconciler.are_current(&[Name::Limits]));
+        self.reached(Phase::Guests, self.status.verified);
         for room in reconciler.rooms() {
             room.page(manifest, states, &mut self.status);
         }
@@ -173,7 +174,7 @@ impl Publisher {
         self.status.wakes = self.wakes.iter().cloned().collect();
     }
 
-    /// Which generation is followed from now on; none leaves nothing to say of the host.
+    /// Which generation is followed from now on; none leaves nothing to say of the host. It is published with how the host stands.
     pub(super) fn follows(&mut self, generation: Option<&Generation>) {
         self.making = Some(Instant::now());
         let Manifest { pending, errors, .. } = std::mem::take(&mut self.status.manifest);
@@ -189,7 +190,6 @@ impl Publisher {
             self.status = Status { version, ready, manifest, phases, ..Status::default() };
             self.reports.clear();
         }
-        self.publish();
     }
 
     /// Whether the files are what is followed, and why they cannot be.

@@ -301,3 +301,26 @@ async fn an_apply_with_force_is_told_that_one_without_it_took_its_place() {
     }
     std::fs::remove_dir_all(root).unwrap();
 }
+
+#[tokio::test]
+async fn a_status_says_of_a_newer_manifest_nothing_that_was_seen_for_an_earlier_one() {
+    let (mut agent, world, root) = agent("seen");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let_go(&world);
+    let stands = || (status.borrow().ready, status.borrow().verified);
+    let _first = apply_trunk(&mut agent, "eth1");
+    assert_eq!(stands(), (false, false));
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    assert_eq!(stands(), (true, true));
+    let _second = apply_trunk(&mut agent, "eth2");
+    assert_eq!(status.borrow().manifest.generation, agent.generation.as_ref().map(|generation| generation.number));
+    assert_eq!(stands(), (false, false));
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    assert_eq!(stands(), (true, true));
+    std::fs::remove_dir_all(root).unwrap();
+}

@@ -60,6 +60,9 @@ fn headline(status: &Status, now: u64, columns: usize) -> String {
         _ if status.teardown => ("◐ ", "a teardown is under way"),
         (true, None) => ("○ ", "no manifest is followed"),
         (true, Some(_)) if status.is_well() => ("● ", "ready"),
+        (true, Some(_)) if !status.verified => {
+            ("◐ ", "ready, and not all that the manifest says was done and looked at yet")
+        }
         (true, Some(_)) => ("◐ ", "ready, and not all is as the manifest says"),
         (false, _) => ("◐ ", "not ready"),
     };
@@ -252,6 +255,12 @@ mod tests {
     fn a_daemon_that_has_just_started_says_so() {
         let text = draw(&Status::default(), 0, COLUMNS);
         assert!(text.starts_with("◐ not ready, 0 notices · no generation is followed"), "{text}");
+    }
+
+    #[test]
+    fn a_host_of_which_not_all_was_looked_at_yet_is_not_green() {
+        let text = draw(&Status { verified: false, ..seed() }, NOW, COLUMNS);
+        assert!(text.starts_with("◐ ready, and not all that the manifest says was done and looked at yet"), "{text}");
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(super) fn seed() -> Status {
     Status {
         version: "0.1.0".to_owned(),
         ready: true,
+        verified: true,
         teardown: false,
         manifest: Manifest {
             generation: Some(3),

@@ -395,3 +395,41 @@ async fn while_links_are_written_for_an_earlier_manifest_the_policy_of_the_newer
     assert_eq!(*world.kept_closed.lock().unwrap(), [false, true, false]);
     assert_eq!(ended.iter().filter(|ended| **ended == Name::Links).count(), 2, "and made for the newer one: {ended:?}");
 }
+
+#[tokio::test]
+async fn what_was_verified_for_another_manifest_is_not_verified_and_a_look_that_is_only_routine_takes_nothing_back() {
+    let world = Arc::new(World::default());
+    let mut reconciler = following(&world);
+    assert!(!reconciler.verified());
+    run(&mut reconciler).await;
+    assert!(reconciler.verified());
+    world.frozen.lock().unwrap().extend([Name::Policy, Name::Limits]);
+    reconciler.wake(Wake::now(Reason::Request));
+    run(&mut reconciler).await;
+    assert!(reconciler.verified(), "it is looked at, for the same");
+    reconciler.follow(Some(Arc::new(Desired::default())), Wake::now(Reason::Request));
+    assert!(!reconciler.verified() && !reconciler.are_current(&[Name::Policy]));
+    let_go(&world);
+    world.go.notify_one();
+    world.frozen.lock().unwrap().insert(Name::Limits);
+    run(&mut reconciler).await;
+    assert!(!reconciler.verified() && reconciler.are_current(&[Name::Policy, Name::Links]));
+    let_go(&world);
+    run(&mut reconciler).await;
+    assert!(reconciler.verified());
+}
+
+#[tokio::test]
+async fn an_apply_does_not_wait_for_what_needs_links_while_the_policy_is_refused() {
+    let world = Arc::new(World::default());
+    let mut reconciler = following(&world);
+    run(&mut reconciler).await;
+    world.left.lock().unwrap().insert(Name::Policy);
+    let wake = Wake::now(Reason::Request);
+    reconciler.follow(Some(Arc::new(Desired::default())), wake);
+    reconciler.wake(wake);
+    run(&mut reconciler).await;
+    let waits: Vec<Name> = NAMES.into_iter().filter(|name| !reconciler.rests_since(*name, wake.at)).collect();
+    assert_eq!(waits, []);
+    assert!(!reconciler.verified());
+}

@@ -1,39 +1,43 @@
 //! What an apply would write on a host that is not asked: an empty one, or one that a text describes. It needs no daemon and no
 //! privilege.
 
-mod guests;
-mod limits;
-mod links;
-mod policy;
+pub(crate) mod guests;
+pub(crate) mod limits;
+pub(crate) mod links;
+pub(crate) mod policy;
 mod text;
 
 use std::convert::Infallible;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bulkhead_api::{Plan, Step};
 
 use crate::manifest::{Desired, HostId};
 use crate::rooms::{Room, State, States, View, Walk, Wanted, walk};
-use crate::{guest, resolver};
+use text::Text;
 
 /// What a host has, room by room.
 #[derive(Debug)]
-pub struct Observed {
-    policy: bulkhead_policy::model::Observed,
-    links: bulkhead_netlink::model::Observed,
-    resolver: resolver::Observed,
-    limits: bulkhead_sandbox::model::Observed,
-    guests: guest::model::Observed,
-}
+pub struct Observed(States);
 
-/// Why a text describes no host.
+/// Why there is no such host.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {why}", path.display())]
-pub struct Error {
-    path: PathBuf,
-    why: String,
+#[error("{0}")]
+pub struct Error(String);
+
+/// A host that is not asked, as each room is told of it.
+#[derive(Debug)]
+pub(crate) struct Host<'a> {
+    /// The manifest that was applied there last.
+    pub(crate) base: &'a Desired,
+    /// The one that is planned: what it takes for granted is there.
+    pub(crate) planned: &'a Desired,
+    /// Whether its kernel can hold tables against others.
+    holdable: bool,
+    /// What became of it since. Each room takes what is its own.
+    text: Text,
 }
 
 impl Observed {
@@ -42,7 +46,7 @@ impl Observed {
     ///
     /// # Errors
     /// As of [`Self::applied`].
-    pub fn empty(planned: &Desired) -> Result<Self, serde_json::Error> {
+    pub fn empty(planned: &Desired) -> Result<Self, Error> {
         Self::applied(&Desired::default(), planned, true)
     }
 
@@ -51,15 +55,8 @@ impl Observed {
     ///
     /// # Errors
     /// A rule of ours that nft has no form for: a bug.
-    pub fn applied(base: &Desired, planned: &Desired, holdable: bool) -> Result<Self, serde_json::Error> {
-        let links = links::applied(base, planned);
-        Ok(Self {
-            policy: bulkhead_policy::model::Observed::applied(&base.policy, holdable)?,
-            resolver: resolver::Observed::applied(&resolver::Desired::of(base, Some(&links))),
-            links,
-            limits: limits::applied(base),
-            guests: guests::applied(&base.guest, planned),
-        })
+    pub fn applied(base: &Desired, planned: &Desired, holdable: bool) -> Result<Self, Error> {
+        Self::of(Host { base, planned, holdable, text: Text::default() }).map_err(Error)
     }
 
     /// The host that a text describes, for a plan of that manifest. docs/plan.md says what its keys mean.
@@ -70,29 +67,39 @@ impl Observed {
         let text = fs::read_to_string(path).map_err(|error| error.to_string());
         let directory = path.parent().unwrap_or(Path::new(""));
         let observed = text.and_then(|text| text::host(&text, directory, planned, host));
-        observed.map_err(|why| Error { path: path.to_owned(), why })
+        observed.map_err(|why| Error(format!("{}: {why}", path.display())))
+    }
+
+    fn of(host: Host<'_>) -> Result<Self, String> {
+        let mut making = Making { host, states: States::default() };
+        walk(&mut making)?;
+        Ok(Self(making.states))
+    }
+}
+
+/// Has each room say what there is of it.
+struct Making<'a> {
+    host: Host<'a>,
+    states: States,
+}
+
+impl Walk for Making<'_> {
+    type Error = String;
+
+    fn room<R: Room>(&mut self) -> Result<(), String> {
+        let observed = Arc::new(R::offline(&mut self.host)?);
+        *R::state_mut(&mut self.states) = State::Verified(View { observed, notices: Arc::new([]) });
+        Ok(())
     }
 }
 
 /// Plans a manifest for a host, each room as if those before it had made what they plan.
 #[must_use]
 pub fn plan(desired: &Desired, observed: Observed) -> Plan {
-    let Observed { policy, links, resolver, limits, guests } = observed;
-    let states = States {
-        policy: seen(policy),
-        links: seen(links),
-        resolver: seen(resolver),
-        limits: seen(limits),
-        guests: seen(guests),
-        links_superseded: false,
-    };
-    let mut planner = Planner { wanted: Wanted { manifest: desired, force: false }, states, plan: Plan::default() };
+    let wanted = Wanted { manifest: desired, force: false };
+    let mut planner = Planner { wanted, states: observed.0, plan: Plan::default() };
     let Ok(()) = walk(&mut planner);
     planner.plan
-}
-
-fn seen<O, S>(observed: O) -> State<O, S> {
-    State::Verified(View { observed: Arc::new(observed), notices: Arc::new([]) })
 }
 
 struct Planner<'a> {

@@ -6,6 +6,7 @@
 //! number ([`model`]); nothing else is ever changed, but `IFF_UP` on a declared trunk, and `IFF_UP`, flags,
 //! MTU, static FDB entry and `disable_ipv6` of a declared port on a bridge of ours.
 
+mod applied;
 mod apply;
 mod error;
 mod lookup;

@@ -19,6 +19,8 @@ use crate::model::{Desired, Observed, Segment};
 use crate::step::Step;
 use crate::trunks as trunk;
 
+pub(crate) use links::IPV6_MIN_MTU;
+
 /// What is missing between links as desired and as observed.
 pub type Plan = bulkhead_types::Plan<Step>;
 

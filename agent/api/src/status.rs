@@ -245,7 +245,7 @@ impl Guest {
 /// What bounds a guest by one control.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    /// The control: `memory` (in bytes), `cpu` (in microseconds of CPU time a second) or `pids`.
+    /// The control, by its key in the manifest; the interface file says in which unit its numbers are.
     pub control: String,
     /// What the manifest says, as the kernel can hold it; `None` when it says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -321,7 +321,7 @@ pub struct Counter {
 /// One turn of the loop: what woke it, and what it had to mend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// The source that woke it: `start`, `links`, `ruleset`, `resolver`, `slices`, `domains`, `files`, `timer` or `request`.
+    /// The source that woke it, in a word: `links`, `timer` and the like.
     pub reason: String,
     /// When, in microseconds since 1970.
     pub at_us: u64,

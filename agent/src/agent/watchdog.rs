@@ -43,11 +43,8 @@ impl Watchdog {
 
     /// A look has ended. One that got no answer is none.
     pub(super) fn record(&mut self, name: Name, states: &States) {
-        match name {
-            Name::Policy => self.policy |= !matches!(states.policy, State::Unread(Unread::Late(_), _)),
-            Name::Links => self.links = true,
-            Name::Resolver | Name::Limits | Name::Guests => {}
-        }
+        self.policy |= name == Name::Policy && !matches!(states.policy, State::Unread(Unread::Late(_), _));
+        self.links |= name == Name::Links;
     }
 
     /// Gives the sign that is due, and has the walls looked at when it is time. Links wait for a policy that stands; where

@@ -61,7 +61,7 @@ fn offline(files: &[PathBuf], observed: Option<&Path>) -> Result<Plan, Failure> 
     let desired = manifest.lower(&host);
     let observed = match observed {
         Some(file) => Observed::read(file, &desired, &host).map_err(|error| usage(&error))?,
-        None => Observed::empty(&desired).map_err(io::Error::from)?,
+        None => Observed::empty(&desired).map_err(io::Error::other)?,
     };
     Ok(offline::plan(&desired, observed))
 }

@@ -6,11 +6,11 @@ use bulkhead_types::IfName;
 
 /// What keeps a guest from starting: something that it needs of an earlier room does not stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hold {
-    /// A segment that it is on.
-    Segment(Lack),
-    /// Its limits.
-    Limits(Lack),
+pub struct Hold {
+    /// What does not stand, in words and in the plural; `None` where the lack says it.
+    pub what: Option<&'static str>,
+    /// In which way.
+    pub lack: Lack,
 }
 
 /// In which way something does not stand.
@@ -35,10 +35,10 @@ pub enum Lack {
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Segment(lack) => write!(f, "{lack}"),
-            Self::Limits(lack @ (Lack::Unseen(_) | Lack::Unread(_))) => write!(f, "its limits: {lack}"),
-            Self::Limits(lack) => write!(f, "its limits do not hold: {lack}"),
+        match (self.what, &self.lack) {
+            (None, lack) => write!(f, "{lack}"),
+            (Some(what), lack @ (Lack::Unseen(_) | Lack::Unread(_))) => write!(f, "{what}: {lack}"),
+            (Some(what), lack) => write!(f, "{what} do not hold: {lack}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What libvirt has on a host.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use super::text;
 use crate::guest::model::{
@@ -9,8 +10,16 @@ use crate::guest::model::{
 };
 use crate::manifest;
 
+/// What an apply left in libvirt, and what became of it.
+pub(crate) fn observed(host: &mut super::Host<'_>) -> Result<Observed, String> {
+    let mut observed = applied(&host.base.guest, host.planned);
+    change_networks(&mut observed, mem::take(&mut host.text.network));
+    change_domains(&mut observed, mem::take(&mut host.text.domain))?;
+    Ok(observed)
+}
+
 /// Everything of a manifest, on a libvirt with KVM that has the directories of the planned one's pools.
-pub(super) fn applied(base: &Desired, planned: &manifest::Desired) -> Observed {
+fn applied(base: &Desired, planned: &manifest::Desired) -> Observed {
     let host = Host { kind: "kvm".to_owned(), machine: None, emulators: Default::default() };
     let network = |network: &Network| {
         let definition = NetworkDefinition::of(network);
@@ -77,7 +86,7 @@ fn run(found: &mut DomainFound, running: bool) {
 }
 
 /// Changes networks, and adds foreign ones.
-pub(super) fn change_networks(observed: &mut Observed, networks: BTreeMap<String, text::Network>) {
+fn change_networks(observed: &mut Observed, networks: BTreeMap<String, text::Network>) {
     for (name, text::Network { absent, forward, bridge }) in networks {
         let before = observed.networks.remove(&name);
         if absent {
@@ -92,7 +101,7 @@ pub(super) fn change_networks(observed: &mut Observed, networks: BTreeMap<String
 }
 
 /// Changes domains, and adds foreign ones.
-pub(super) fn change_domains(observed: &mut Observed, domains: BTreeMap<String, text::Domain>) -> Result<(), String> {
+fn change_domains(observed: &mut Observed, domains: BTreeMap<String, text::Domain>) -> Result<(), String> {
     for (name, text::Domain { absent, running, autostart, overlays }) in domains {
         if absent {
             observed.domains.remove(&name);

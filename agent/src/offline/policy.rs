@@ -1,12 +1,22 @@
-//! What somebody did to our tables.
+//! Our tables of a host.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use bulkhead_policy::model::Observed;
 
+use super::Host;
 use super::text::{Family, Table};
 
-pub(super) fn change(observed: &mut Observed, tables: BTreeMap<Family, Table>) -> Result<(), String> {
+/// The tables that an apply left, and what became of them.
+pub(crate) fn observed(host: &mut Host<'_>) -> Result<Observed, String> {
+    let observed = Observed::applied(&host.base.policy, host.holdable);
+    let mut observed = observed.map_err(|error| error.to_string())?;
+    change(&mut observed, mem::take(&mut host.text.table))?;
+    Ok(observed)
+}
+
+fn change(observed: &mut Observed, tables: BTreeMap<Family, Table>) -> Result<(), String> {
     for (family, Table { absent, flushed, added }) in tables {
         let family = match family {
             Family::Bridge => "bridge",

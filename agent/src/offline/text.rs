@@ -7,20 +7,20 @@ use bulkhead_types::{GuestName, Mac};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Observed, guests, limits, links, policy};
+use super::{Host, Observed};
 use crate::manifest::{self, Desired, HostId};
 
 /// The whole text. Each table changes an object that is there, by the name that it has, or else adds a foreign one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Text {
+pub(crate) struct Text {
     /// The manifest that was applied last, from the text's own directory; none leaves the host empty.
     applied: Option<PathBuf>,
-    link: BTreeMap<String, Link>,
-    table: BTreeMap<Family, Table>,
-    slice: BTreeMap<GuestName, Slice>,
-    network: BTreeMap<String, Network>,
-    domain: BTreeMap<String, Domain>,
+    pub(super) link: BTreeMap<String, Link>,
+    pub(super) table: BTreeMap<Family, Table>,
+    pub(super) slice: BTreeMap<GuestName, Slice>,
+    pub(super) network: BTreeMap<String, Network>,
+    pub(super) domain: BTreeMap<String, Domain>,
 }
 
 /// A link, in the words of ip-link(8). What is not given is as it was; a link that is added is up, with an MTU of 1500.
@@ -103,19 +103,13 @@ pub(super) struct Domain {
 
 /// The host that a text describes; files that it names are in that directory.
 pub(super) fn host(text: &str, directory: &Path, planned: &Desired, host: &HostId) -> Result<Observed, String> {
-    let text = toml::from_str(text).map_err(|error| error.to_string())?;
-    let Text { applied, link, table, slice, network, domain } = text;
-    let base = match applied {
+    let mut text: Text = toml::from_str(text).map_err(|error| error.to_string())?;
+    let base = match text.applied.take() {
         Some(file) => lower(&directory.join(file), host)?,
         None => Desired::default(),
     };
-    let mut observed = Observed::applied(&base, planned, table.is_empty()).map_err(|error| error.to_string())?;
-    links::change(&mut observed.links, link)?;
-    policy::change(&mut observed.policy, table)?;
-    limits::change(&mut observed.limits, slice)?;
-    guests::change_networks(&mut observed.guests, network);
-    guests::change_domains(&mut observed.guests, domain)?;
-    Ok(observed)
+    let holdable = text.table.is_empty();
+    Observed::of(Host { base: &base, planned, holdable, text })
 }
 
 fn lower(file: &Path, host: &HostId) -> Result<Desired, String> {

@@ -1,5 +1,6 @@
 //! The loop's decisions, with rooms that do what a test says.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bulkhead_api::{Phase, Status};
@@ -8,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::*;
-use crate::rooms::{Look, Policy, Progress, Room as _, View};
+use crate::rooms::{Look, Policy, Progress, Room, View, Walk, walk};
 
 /// What a test has seen and decides.
 #[derive(Debug, Default)]
@@ -35,6 +36,9 @@ pub(crate) struct World {
 #[derive(Debug)]
 struct Fake {
     name: Name,
+    needs: &'static [Name],
+    walled: bool,
+    source: Reason,
     world: Arc<World>,
     target: Option<Target>,
 }
@@ -42,11 +46,27 @@ struct Fake {
 /// What a room is to make: these trunks, after so many looks at links, and whether everything stays closed meanwhile.
 type Target = (Vec<IfName>, usize, bool);
 
-const NAMES: [Name; 5] = [Name::Policy, Name::Links, Name::Resolver, Name::Limits, Name::Guests];
-
+/// A fake of each room, in their order.
 pub(crate) fn rooms(world: &Arc<World>) -> Vec<Box<dyn AnyRoom>> {
-    let fake = |name| Box::new(Fake { name, world: Arc::clone(world), target: None }) as Box<dyn AnyRoom>;
-    NAMES.map(fake).into()
+    let mut fakes = Fakes { world: Arc::clone(world), rooms: Vec::new() };
+    let Ok(()) = walk(&mut fakes);
+    fakes.rooms
+}
+
+struct Fakes {
+    world: Arc<World>,
+    rooms: Vec<Box<dyn AnyRoom>>,
+}
+
+impl Walk for Fakes {
+    type Error = Infallible;
+
+    fn room<R: Room>(&mut self) -> Result<(), Infallible> {
+        let (name, needs, walled, source) = (R::NAME, R::NEEDS, R::WALLED, R::SOURCE);
+        let fake = Fake { name, needs, walled, source, world: Arc::clone(&self.world), target: None };
+        self.rooms.push(Box::new(fake));
+        Ok(())
+    }
 }
 
 fn looks(world: &World, name: Name) -> usize {
@@ -58,27 +78,16 @@ impl AnyRoom for Fake {
         self.name
     }
     fn needs(&self) -> &'static [Name] {
-        match self.name {
-            Name::Policy => &[],
-            Name::Links | Name::Limits => &[Name::Policy],
-            Name::Resolver => &[Name::Policy, Name::Links],
-            Name::Guests => &[Name::Policy, Name::Links, Name::Limits],
-        }
+        self.needs
     }
     fn walled(&self) -> bool {
-        matches!(self.name, Name::Links | Name::Guests)
+        self.walled
     }
     fn source(&self) -> Reason {
-        match self.name {
-            Name::Policy => Reason::Ruleset,
-            Name::Links => Reason::Links,
-            Name::Resolver => Reason::Resolver,
-            Name::Limits => Reason::Slices,
-            Name::Guests => Reason::Domains,
-        }
+        self.source
     }
     fn handle(&self) -> Box<dyn AnyRoom> {
-        Box::new(Self { name: self.name, world: Arc::clone(&self.world), target: None })
+        Box::new(Self { world: Arc::clone(&self.world), target: None, ..*self })
     }
     fn retarget(&mut self, wanted: Wanted<'_>, states: &States) -> bool {
         let links =
@@ -193,7 +202,7 @@ async fn the_first_looks_come_in_the_order_of_what_needs_what() {
     let place = |name| ended.iter().position(|ended| *ended == name).unwrap();
     assert!(place(Name::Links) < place(Name::Resolver));
     assert!(place(Name::Links) < place(Name::Guests) && place(Name::Limits) < place(Name::Guests));
-    assert_eq!(ended.len(), NAMES.len(), "each room once: {ended:?}");
+    assert_eq!(ended.len(), reconciler.rooms().count(), "each room once: {ended:?}");
 }
 
 #[tokio::test]
@@ -231,8 +240,8 @@ async fn nothing_is_written_behind_a_policy_that_does_not_stand() {
     assert!(!reconciler.rests_since(Name::Links, began), "nobody has looked at the policy since");
     world.left.lock().unwrap().clear();
     reconciler.wake(Wake::now(Reason::Request));
-    assert_eq!(run(&mut reconciler).await.len(), NAMES.len());
-    assert!(NAMES.iter().all(|name| reconciler.rests_since(*name, began)));
+    assert_eq!(run(&mut reconciler).await.len(), reconciler.rooms().count());
+    assert!(reconciler.rooms().all(|room| reconciler.rests_since(room.name(), began)));
 }
 
 #[tokio::test]
@@ -429,7 +438,8 @@ async fn an_apply_does_not_wait_for_what_needs_links_while_the_policy_is_refused
     reconciler.follow(Some(Arc::new(Desired::default())), wake);
     reconciler.wake(wake);
     run(&mut reconciler).await;
-    let waits: Vec<Name> = NAMES.into_iter().filter(|name| !reconciler.rests_since(*name, wake.at)).collect();
+    let names = reconciler.rooms().map(AnyRoom::name);
+    let waits: Vec<Name> = names.filter(|name| !reconciler.rests_since(*name, wake.at)).collect();
     assert_eq!(waits, []);
     assert!(!reconciler.verified());
 }

@@ -1,16 +1,18 @@
 //! The guests among the rooms.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bulkhead_api::{self as api, GuestState, Phase, Status};
 use bulkhead_policy::model as policy;
-use bulkhead_types::{Cause, GuestName, IfName, Notice, Object, Outcome, Plan, Report, chain};
+use bulkhead_types::{Cause, GuestName, Notice, Object, Outcome, Plan, Report, chain};
 
-use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted, limits, links};
-use crate::guest::{self, Admission, Hold, Lack, Libvirt, model};
+use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Walk, Wanted, limits, walk};
+use crate::guest::{self, Admission, Hold, Libvirt, model};
 use crate::manifest::Desired;
+use crate::offline::{self, Host};
 use crate::watch::Reason;
 
 /// Pools, networks and domains of libvirt.
@@ -79,6 +81,10 @@ impl Room for Guests {
         self.0.apply(plan, &|| cancellation.why(), progress).await
     }
 
+    fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {
+        offline::guests::observed(host)
+    }
+
     fn objects(manifest: &Desired) -> Vec<Object> {
         let pools = manifest.guest.pools.iter().map(|pool| Object::Pool(pool.name.clone()));
         let networks = manifest.guest.networks.iter().map(|network| Object::Network(network.name.clone()));
@@ -96,18 +102,30 @@ impl Room for Guests {
     }
 }
 
-/// The guests that must not start, each with what it lacks.
+/// The guests that must not start, each with what it lacks first of the rooms that guests need.
 fn holds(manifest: &Desired, states: &States) -> BTreeMap<GuestName, Hold> {
-    let found = links::found(manifest, states);
-    let found = found.iter().map(Some).chain(std::iter::repeat(None));
-    let segments = manifest.netlink.segments.iter().zip(found);
-    let lacks = segments.map(|(segment, found)| (&segment.bridge, links::lack(states, segment, found)));
-    let lacks: BTreeMap<&IfName, Option<Lack>> = lacks.collect();
-    let hold = |guest: &model::Guest| {
-        let segment = guest.nics.iter().find_map(|nic| lacks.get(&nic.bridge)?.clone()).map(Hold::Segment);
-        segment.or_else(|| limits::lack(states, &guest.name).map(Hold::Limits))
-    };
-    manifest.guest.guests.iter().filter_map(|guest| Some((guest.name.clone(), hold(guest)?))).collect()
+    let mut holds = Holds { manifest, states, holds: BTreeMap::new() };
+    let Ok(()) = walk(&mut holds);
+    holds.holds
+}
+
+struct Holds<'a> {
+    manifest: &'a Desired,
+    states: &'a States,
+    holds: BTreeMap<GuestName, Hold>,
+}
+
+impl Walk for Holds<'_> {
+    type Error = Infallible;
+
+    fn room<R: Room>(&mut self) -> Result<(), Infallible> {
+        if Guests::NEEDS.contains(&R::NAME) {
+            for (guest, hold) in R::holds(self.manifest, self.states) {
+                self.holds.entry(guest).or_insert(hold);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn guest(manifest: &Desired, states: &States, wanted: &model::Guest, nics: Vec<api::Nic>) -> api::Guest {
@@ -202,6 +220,7 @@ fn nic(nic: &policy::Nic) -> api::Nic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::Lack;
     use crate::rooms::links::tests::{WITH_GUEST, desired};
     use crate::rooms::{State, View};
     use bulkhead_netlink::model::Observed;
@@ -220,7 +239,7 @@ mod tests {
             let states =
                 States { links, limits: State::Verified(view(Default::default(), Vec::new())), ..States::default() };
             let holds = holds(&desired, &states);
-            let Some(Hold::Segment(Lack::Waits(why))) = holds.get(&web) else { panic!("{holds:?}") };
+            let Some(Hold { what: None, lack: Lack::Waits(why) }) = holds.get(&web) else { panic!("{holds:?}") };
             assert!(why.contains("eth1") && why.contains("does not exist"), "{why}");
         }
     }

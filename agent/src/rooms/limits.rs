@@ -1,5 +1,6 @@
 //! The limits among the rooms.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkhead_api::{self as api, Phase, Status};
@@ -8,8 +9,9 @@ use bulkhead_sandbox::{self as sandbox, Systemd, unit};
 use bulkhead_types::{GuestName, Known, Object, Outcome, Plan, Report, Step as _, chain};
 
 use super::{Cancellation, Name, OpenError, Room, State, StateOf, States, Unread, Wanted};
-use crate::guest::{Lack, Libvirt};
+use crate::guest::{self, Hold, Lack, Libvirt};
 use crate::manifest::Desired;
+use crate::offline::{self, Host};
 use crate::watch::Reason;
 
 /// Slices of guests.
@@ -59,6 +61,18 @@ impl Room for Limits {
         self.0.apply(plan, &|| cancellation.why(), progress).await
     }
 
+    fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {
+        offline::limits::observed(host)
+    }
+
+    fn holds(manifest: &Desired, states: &States) -> BTreeMap<GuestName, Hold> {
+        let hold = |guest: &guest::model::Guest| {
+            let lack = lack(states, &guest.name)?;
+            Some((guest.name.clone(), Hold { what: Some("its limits"), lack }))
+        };
+        manifest.guest.guests.iter().filter_map(hold).collect()
+    }
+
     fn objects(manifest: &Desired) -> Vec<Object> {
         manifest.sandbox.guests.keys().map(|guest| Object::Guest(guest.clone())).collect()
     }
@@ -68,7 +82,7 @@ impl Room for Limits {
 }
 
 /// What a guest lacks of its limits; `None` where they hold.
-pub(super) fn lack(states: &States, guest: &GuestName) -> Option<Lack> {
+fn lack(states: &States, guest: &GuestName) -> Option<Lack> {
     let object = Object::Guest(guest.clone());
     match &states.limits {
         State::Unseen => Some(Lack::Unseen(None)),
@@ -146,8 +160,6 @@ fn bounds<'a>(states: &'a States, name: &GuestName, runs: bool) -> Known<&'a Bou
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use bulkhead_sandbox::model::{Bound, Cgroup, Observed, Slice};
     use bulkhead_types::Limit;
 

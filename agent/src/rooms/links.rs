@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_netlink::{self as netlink, Kernel, LinkState, SegmentState, Step, model, state};
-use bulkhead_types::{Cause, IfName, Notice, Object, Outcome, Plan, Report, chain};
+use bulkhead_types::{Cause, GuestName, IfName, Notice, Object, Outcome, Plan, Report, chain};
 
 use super::{Cancellation, Name, OpenError, RemainingStep, Room, State, StateOf, States, Unread, Wanted};
-use crate::guest::{Lack, Libvirt};
+use crate::guest::{self, Hold, Lack, Libvirt};
 use crate::manifest::Desired;
+use crate::offline::{self, Host};
 use crate::watch::Reason;
 
 /// VLANs, bridges, ports, addresses and routes.
@@ -62,6 +63,23 @@ impl Room for Links {
         self.0.apply(plan, &|| cancellation.why(), progress).await
     }
 
+    fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {
+        offline::links::observed(host)
+    }
+
+    fn holds(manifest: &Desired, states: &States) -> BTreeMap<GuestName, Hold> {
+        let found = found(manifest, states);
+        let found = found.iter().map(Some).chain(std::iter::repeat(None));
+        let lacks = manifest.netlink.segments.iter().zip(found);
+        let lacks = lacks.filter_map(|(one, found)| Some((&one.bridge, lack(states, one, found)?)));
+        let lacks: BTreeMap<&IfName, Lack> = lacks.collect();
+        let hold = |guest: &guest::model::Guest| {
+            let lack = guest.nics.iter().find_map(|nic| lacks.get(&nic.bridge))?.clone();
+            Some((guest.name.clone(), Hold { what: None, lack }))
+        };
+        manifest.guest.guests.iter().filter_map(hold).collect()
+    }
+
     fn objects(manifest: &Desired) -> Vec<Object> {
         manifest.netlink.segments.iter().map(object).collect()
     }
@@ -77,7 +95,7 @@ impl Room for Links {
 }
 
 /// The segments as they were found, in the manifest's order; none where links could not be read.
-pub(super) fn found(manifest: &Desired, states: &States) -> Vec<SegmentState> {
+fn found(manifest: &Desired, states: &States) -> Vec<SegmentState> {
     states.links.observed().map(|observed| state(&manifest.netlink, observed)).unwrap_or_default()
 }
 
@@ -181,7 +199,7 @@ pub(super) fn stand(manifest: &Desired, states: &States) -> bool {
 ///
 /// The host's own addresses and routes are not required: what the kernel refuses of them is said of the segment and holds no
 /// guest.
-pub(super) fn lack(states: &States, segment: &model::Segment, found: Option<&SegmentState>) -> Option<Lack> {
+fn lack(states: &States, segment: &model::Segment, found: Option<&SegmentState>) -> Option<Lack> {
     let links = &states.links;
     match links {
         State::Unseen => return Some(Lack::Unseen(states.policy.unread().map(ToString::to_string))),

@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::guest::Libvirt;
     use crate::manifest::Desired;
+    use crate::offline::Host;
     use crate::resolver::Step;
     use crate::rooms::{OpenError, Unread, Wanted};
     use crate::watch::Reason;
@@ -175,6 +176,9 @@ mod tests {
             let mut report = Report::default();
             plan.steps.iter().for_each(|step| report.record(step.clone(), Outcome::Done));
             report
+        }
+        fn offline(_: &mut Host<'_>) -> Result<usize, String> {
+            Ok(0)
         }
         fn objects(_: &Desired) -> Vec<Object> {
             Vec::new()

@@ -12,13 +12,15 @@ mod resolver;
 mod slot;
 mod state;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bulkhead_types::{Object, Outcome, Plan, Report};
+use bulkhead_types::{GuestName, Object, Outcome, Plan, Report};
 
-use crate::guest::Libvirt;
+use crate::guest::{Hold, Libvirt};
 use crate::manifest::Desired;
+use crate::offline::Host;
 use crate::watch::Reason;
 use bulkhead_api::{Phase, Status};
 
@@ -200,6 +202,12 @@ pub(crate) trait Room: fmt::Debug + Send + 'static {
         cancellation: &Cancellation,
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> impl Future<Output = Report<Self::Step>> + Send;
+    /// What it finds on a host that is not asked, for a plan without one.
+    fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String>;
+    /// The guests that must not start, each with what it lacks of this room.
+    fn holds(_: &Desired, _: &States) -> BTreeMap<GuestName, Hold> {
+        BTreeMap::new()
+    }
     /// The objects of which nothing is known while the room cannot be read.
     fn objects(manifest: &Desired) -> Vec<Object>;
     /// Fills its page of the status.

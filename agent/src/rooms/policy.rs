@@ -11,6 +11,7 @@ use bulkhead_types::{IfName, Object, Outcome, Plan, Report, chain};
 use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
 use crate::guest::Libvirt;
 use crate::manifest::Desired;
+use crate::offline::{self, Host};
 use crate::status;
 use crate::watch::Reason;
 
@@ -64,6 +65,10 @@ impl Room for Policy {
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
         self.0.apply(plan, progress).await
+    }
+
+    fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {
+        offline::policy::observed(host)
     }
 
     fn objects(_: &Desired) -> Vec<Object> {

@@ -8,6 +8,7 @@ use bulkhead_types::{Object, Outcome, Plan, Report, chain};
 use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
 use crate::guest::Libvirt;
 use crate::manifest::Desired;
+use crate::offline::Host;
 use crate::resolver::{self, Resolver};
 use crate::watch::Reason;
 
@@ -56,6 +57,10 @@ impl Room for Dns {
         progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
     ) -> Report<Self::Step> {
         self.0.apply(plan, &|| cancellation.why(), progress).await
+    }
+
+    fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {
+        Ok(resolver::Observed::applied(&resolver::Desired::of(host.base, None)))
     }
 
     fn objects(_: &Desired) -> Vec<Object> {

@@ -11,7 +11,7 @@ use crate::step::{Change, SegmentBridge, Step};
 use crate::trunks::Trunk;
 
 /// Below this MTU, in bytes, the kernel has no IPv6 on a link, and no sysctl of it (`IPV6_MIN_MTU`).
-pub(super) const IPV6_MIN_MTU: u32 = 1280;
+pub(crate) const IPV6_MIN_MTU: u32 = 1280;
 /// Chosen ifindexes leave this many free above the highest in use: whoever makes a link between our reading and our
 /// writing is given the next free one.
 const INDEX_GAP: u32 = 1000;

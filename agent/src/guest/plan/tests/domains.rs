@@ -58,8 +58,8 @@ fn a_guest_that_stopped_is_started_again_but_not_at_once() {
 
 #[test]
 fn a_guest_whose_earlier_phase_failed_is_made_ready_but_not_started() {
-    let hold =
-        Hold::Limits(Lack::Left { step: "systemctl start".to_owned(), refused: Some("no such unit".to_owned()) });
+    let lack = Lack::Left { step: "systemctl start".to_owned(), refused: Some("no such unit".to_owned()) };
+    let hold = Hold { what: Some("its limits"), lack };
     let holds = [("example".parse().unwrap(), hold)].into();
     let plan = plan(&samples::desired(), &empty_world(), &Admission { holds, force: false });
     assert_eq!(words(&plan).last().map(String::as_str), Some("define example"));

@@ -136,7 +136,10 @@ pub(super) fn any_world() -> impl Strategy<Value = (Desired, Observed)> {
 
 pub(super) fn any_admission() -> impl Strategy<Value = Admission> {
     (any::<bool>(), any::<bool>()).prop_map(|(holds, force)| Admission {
-        holds: holds.then(|| ("a".parse().unwrap(), Hold::Segment(Lack::Unseen(None)))).into_iter().collect(),
+        holds: holds
+            .then(|| ("a".parse().unwrap(), Hold { what: None, lack: Lack::Unseen(None) }))
+            .into_iter()
+            .collect(),
         force,
     })
 }

@@ -114,26 +114,14 @@ pub(super) struct Subscription {
 /// The event loop must run ([`virt::event`]), or libvirt refuses.
 pub(super) fn subscribe<L: Listener>(connect: &Connect, listener: &Arc<L>) -> Subscription {
     let conn = connect.as_ptr();
-    // SAFETY: a function pointer is cast to libvirt's generic callback type, as its API asks (VIR_DOMAIN_EVENT_CALLBACK);
-    // for VIR_DOMAIN_EVENT_ID_LIFECYCLE libvirt calls it with exactly the arguments of virConnectDomainEventCallback.
-    let on_domain: sys::virConnectDomainEventGenericCallback =
-        unsafe { std::mem::transmute(on_domain::<L> as *const ()) };
-    // SAFETY: as above, for VIR_DOMAIN_EVENT_ID_DEVICE_ADDED and VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, whose callbacks have the
-    // same arguments: virConnectDomainEventDeviceAddedCallback and virConnectDomainEventDeviceRemovedCallback.
-    let on_device: sys::virConnectDomainEventGenericCallback =
-        unsafe { std::mem::transmute(on_device::<L> as *const ()) };
-    // SAFETY: as above, for VIR_NETWORK_EVENT_ID_LIFECYCLE and virConnectNetworkEventLifecycleCallback.
+    // SAFETY: a function pointer is cast to libvirt's generic callback type, as its API asks (VIR_NETWORK_EVENT_CALLBACK);
+    // for VIR_NETWORK_EVENT_ID_LIFECYCLE libvirt calls it with exactly the arguments of virConnectNetworkEventLifecycleCallback.
     let on_network: sys::virConnectNetworkEventGenericCallback =
         unsafe { std::mem::transmute(on_network::<L> as *const ()) };
     // SAFETY: as above, for VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE and virConnectStoragePoolEventLifecycleCallback.
     let on_pool: sys::virConnectStoragePoolEventGenericCallback =
         unsafe { std::mem::transmute(on_pool::<L> as *const ()) };
-    let of_domains = [
-        (sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_domain),
-        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, on_device),
-        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, on_device),
-    ];
-    let domains = of_domains.into_iter().filter_map(|(event, callback)| {
+    let domains = domain_events::<L>().into_iter().filter_map(|(event, callback)| {
         // SAFETY: `conn` is open; null means every domain; `opaque` owns a reference that `release` gives back.
         registered::<L>(listener, |opaque| unsafe {
             let any = std::ptr::null_mut();
@@ -160,6 +148,44 @@ pub(super) fn subscribe<L: Listener>(connect: &Connect, listener: &Arc<L>) -> Su
     Subscription { domains, network, pool, closed: closed.is_some() }
 }
 
+/// libvirt's one type for the callbacks of all events of domains.
+type OnDomain = sys::virConnectDomainEventGenericCallback;
+
+/// The events of a domain that can change what is planned, each with its callback.
+fn domain_events<L: Listener>() -> [(sys::virDomainEventID, OnDomain); 5] {
+    use std::mem::transmute;
+    // SAFETY: libvirt takes every callback as one of the generic type, as its API asks (VIR_DOMAIN_EVENT_CALLBACK), and calls it with
+    // the arguments of the type that is named here, which libvirt-domain.h has for the event.
+    unsafe {
+        [
+            // It was defined, started, paused, stopped or forgotten.
+            (
+                sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                transmute::<sys::virConnectDomainEventCallback, OnDomain>(Some(on_domain::<L>)),
+            ),
+            // A copy, a pull or a commit of a disk is ready, or has ended.
+            (
+                sys::VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
+                transmute::<sys::virConnectDomainEventBlockJobCallback, OnDomain>(Some(on_block_job::<L>)),
+            ),
+            // A backup or a migration has ended.
+            (
+                sys::VIR_DOMAIN_EVENT_ID_JOB_COMPLETED,
+                transmute::<sys::virConnectDomainEventJobCompletedCallback, OnDomain>(Some(on_job::<L>)),
+            ),
+            // A device was plugged into a running guest, or taken out of it.
+            (
+                sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
+                transmute::<sys::virConnectDomainEventDeviceAddedCallback, OnDomain>(Some(on_device::<L>)),
+            ),
+            (
+                sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+                transmute::<sys::virConnectDomainEventDeviceRemovedCallback, OnDomain>(Some(on_device::<L>)),
+            ),
+        ]
+    }
+}
+
 /// Gives the callbacks back. On a connection that is gone libvirt forgets them without asking the daemon.
 pub(super) fn unsubscribe<L: Listener>(connect: &Connect, subscription: &Subscription) {
     let conn = connect.as_ptr();
@@ -167,8 +193,8 @@ pub(super) fn unsubscribe<L: Listener>(connect: &Connect, subscription: &Subscri
     // since the caller drops the subscription after this. A failure leaves the callback registered, which is safe: it owns
     // what it points to.
     unsafe {
-        for &id in &subscription.domains {
-            sys::virConnectDomainEventDeregisterAny(conn, id);
+        for id in &subscription.domains {
+            sys::virConnectDomainEventDeregisterAny(conn, *id);
         }
         if let Some(id) = subscription.network {
             sys::virConnectNetworkEventDeregisterAny(conn, id);
@@ -214,6 +240,29 @@ extern "C" fn on_domain<L: Listener>(
     // SAFETY: libvirt calls with the pointer it was given.
     unsafe { listener::<L>(opaque) }.changed();
     0
+}
+
+extern "C" fn on_block_job<L: Listener>(
+    _: sys::virConnectPtr,
+    _: sys::virDomainPtr,
+    _: *const libc::c_char,
+    _: libc::c_int,
+    _: libc::c_int,
+    opaque: *mut libc::c_void,
+) {
+    // SAFETY: libvirt calls with the pointer it was given.
+    unsafe { listener::<L>(opaque) }.changed();
+}
+
+extern "C" fn on_job<L: Listener>(
+    _: sys::virConnectPtr,
+    _: sys::virDomainPtr,
+    _: sys::virTypedParameterPtr,
+    _: libc::c_int,
+    opaque: *mut libc::c_void,
+) {
+    // SAFETY: libvirt calls with the pointer it was given.
+    unsafe { listener::<L>(opaque) }.changed();
 }
 
 extern "C" fn on_device<L: Listener>(

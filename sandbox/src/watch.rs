@@ -1,5 +1,7 @@
 //! Says that something about our slices changed, so that the agent looks again. A wake never carries the news.
 
+mod writes;
+
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -9,6 +11,7 @@ use zbus::{Connection, MatchRule, MessageStream};
 use crate::error::Error;
 use crate::systemd::{MANAGER, OBJECT, SERVICE, SLICE, connect};
 use crate::unit::{guest_of_keeper, guest_of_slice};
+use writes::Writes;
 
 /// How long the bus is left alone after it could not be reached.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -17,10 +20,11 @@ const SLICE_OBJECTS: &str = "/org/freedesktop/systemd1/unit/machine_2dbulkhead_2
 /// What systemd-machined makes of a machine's name, such as `machine-qemu\x2d1\x2dweb.scope`.
 const MACHINE: (&str, &str) = ("machine-", ".scope");
 
-/// systemd's signals about our slices, over a connection of its own.
+/// systemd's signals about our slices, over a connection of its own, and what is written into the groups of guests.
 #[derive(Debug)]
 pub struct Watch {
     signals: Option<Signals>,
+    writes: Writes,
 }
 
 #[derive(Debug)]
@@ -40,15 +44,13 @@ impl Watch {
     /// Connects and subscribes.
     ///
     /// # Errors
-    /// When the system bus or systemd cannot be reached.
+    /// When the system bus or systemd cannot be reached, or no directory can be watched.
     pub async fn open() -> Result<Self, Error> {
-        Ok(Self { signals: Some(Signals::open().await?) })
+        Ok(Self { signals: Some(Signals::open().await?), writes: Writes::open()? })
     }
 
-    /// Resolves when a slice or keeper of ours, or a machine in one, may have changed; many changes are one wake. Losing the bus is a wake too, after
-    /// it is back.
-    ///
-    /// systemd sends no signal when somebody sets a property of a slice: that is found by the timer.
+    /// Resolves when a slice or keeper of ours, or a machine in one, may have changed, or when a limit was written into the group of
+    /// one; many changes are one wake. Losing the bus is a wake too, after it is back.
     ///
     /// # Errors
     /// None is final: after an error the next call connects again, after a second.
@@ -58,11 +60,16 @@ impl Watch {
             self.signals = Some(Signals::open().await?);
             return Ok(());
         };
-        if !signals.next().await {
+        let there = tokio::select! {
+            there = signals.next() => there,
+            written = self.writes.wake() => written.map(|()| true)?,
+        };
+        if !there {
             self.signals = None;
             return Err(Error::Bus(zbus::Error::InvalidReply));
         }
         signals.drain();
+        self.writes.follow();
         Ok(())
     }
 }

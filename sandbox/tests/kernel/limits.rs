@@ -73,15 +73,7 @@ async fn what_is_lowered_below_the_slice_is_named_with_its_group() {
     let (mut systemd, guest) = (Systemd::new(), guest("t-lowered"));
     let desired = with_slice(&mut systemd, &guest).await;
     let inmate = Inmate::start(&guest);
-    // What `virsh memtune --hard-limit` does, where libvirt's own group is made; in the scope where it is not.
-    let scope = group(&guest).join(&inmate.scope);
-    let nested = if scope.join("libvirt").exists() {
-        // As libvirt does before it sets a limit.
-        fs::write(scope.join("cgroup.subtree_control"), "+memory").unwrap();
-        scope.join("libvirt")
-    } else {
-        scope
-    };
+    let nested = inmate.lowest(&guest);
     fs::write(nested.join("memory.max"), "33554432").unwrap();
     let path = nested.strip_prefix("/sys/fs/cgroup").unwrap().to_str().unwrap();
     let found = seen(&mut systemd, &guest).await;

@@ -1,5 +1,6 @@
 //! What wakes.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,6 +40,29 @@ async fn a_stopped_keeper_wakes() {
     while tokio::time::timeout(Duration::from_secs(2), watch.wake()).await.is_ok() {}
     must("systemctl", &["stop", &unit::keeper(&guest)]);
     tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.expect("a wake").unwrap();
+    converge(&mut systemd, &desired).await;
+    without(&mut systemd, desired, &guest).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_somebody_sets_on_the_slice_or_below_it_wakes() {
+    let _guard = alone().await;
+    let (mut systemd, guest) = (Systemd::new(), guest("t-written"));
+    let mut watch = Watch::open().await.unwrap();
+    let desired = with_slice(&mut systemd, &guest).await;
+    let inmate = Inmate::start(&guest);
+    let lowest = inmate.lowest(&guest);
+    for set in [
+        &|| _ = must("systemctl", &["set-property", "--runtime", &unit::slice(&guest), "MemoryMax=128M"]),
+        &|| fs::write(group(&guest).join("pids.max"), "max").unwrap(),
+        &|| fs::write(lowest.join("memory.max"), "33554432").unwrap(),
+    ] as [&dyn Fn(); 3]
+    {
+        while tokio::time::timeout(Duration::from_secs(2), watch.wake()).await.is_ok() {}
+        set();
+        tokio::time::timeout(Duration::from_secs(10), watch.wake()).await.expect("a wake").unwrap();
+    }
+    drop(inmate);
     converge(&mut systemd, &desired).await;
     without(&mut systemd, desired, &guest).await;
 }

@@ -138,6 +138,18 @@ impl Inmate {
         must("systemd-run", &[&[unit.as_str(), slice.as_str()], delegate, &["sleep", "1000"]].concat());
         Self { scope: service }
     }
+
+    /// Where `virsh memtune --hard-limit` writes: libvirt's own group where it is made, and the scope where it is not.
+    pub(crate) fn lowest(&self, guest: &GuestName) -> PathBuf {
+        let scope = group(guest).join(&self.scope);
+        let own = scope.join("libvirt");
+        if !own.exists() {
+            return scope;
+        }
+        // As libvirt does before it sets a limit.
+        fs::write(scope.join("cgroup.subtree_control"), "+memory").unwrap();
+        own
+    }
 }
 
 impl Drop for Inmate {

@@ -6,6 +6,7 @@
 mod daemon;
 mod drift;
 mod foreign;
+mod kept;
 mod life;
 mod schema;
 mod sealed;

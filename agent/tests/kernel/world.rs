@@ -44,14 +44,14 @@ pub(crate) fn run(line: &str) -> String {
 }
 
 pub(crate) fn virsh(line: &str) -> String {
-    run(&format!("virsh --quiet --connect {SYSTEM} {line}"))
+    run(&format!("timeout --verbose 180 virsh --quiet --connect {SYSTEM} {line}"))
 }
 
 /// Hands a text to virsh as a file: `virsh("define", xml)`.
 pub(crate) fn virsh_file(line: &str, xml: &str) -> Output {
     let path = std::env::temp_dir().join(format!("bulkhead-{}.xml", std::process::id()));
     std::fs::write(&path, xml).unwrap();
-    let output = try_run(&format!("virsh --quiet --connect {SYSTEM} {line} {}", path.display()));
+    let output = try_run(&format!("timeout --verbose 180 virsh --quiet --connect {SYSTEM} {line} {}", path.display()));
     std::fs::remove_file(path).unwrap();
     output
 }
@@ -285,7 +285,10 @@ pub(crate) fn clean() {
     let mut commands = Vec::new();
     for ((_, kind), names) in KINDS.iter().zip(listed.split("next")) {
         for name in names.split_whitespace().filter(|name| name.starts_with("t-")) {
-            commands.push(format!("{kind}destroy {name}; {kind}undefine {name}"));
+            // What a domain has beside its definition keeps it from being undefined.
+            let all = "--managed-save --snapshots-metadata --checkpoints-metadata --nvram";
+            let all = if kind.is_empty() { all } else { "" };
+            commands.push(format!("{kind}destroy {name}; {kind}undefine {name} {all}"));
             if kind.is_empty() {
                 try_run(&format!("systemctl stop {}", unit::keeper(&name.parse().unwrap())));
             }

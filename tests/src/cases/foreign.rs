@@ -8,7 +8,7 @@ use bulkhead_lab::packet::{Namespace, run};
 use bulkhead_types::{Cause, Notice};
 
 use super::picture::Foreign;
-use super::{Case, SEED, daemon};
+use super::{Case, SEED, daemon, lost};
 use crate::inside::Lab;
 use crate::suite::Suite;
 
@@ -155,7 +155,7 @@ fn neighbours_stay(lab: &Lab) -> Result<(), String> {
     let ended = through(lab, &look);
     // The seed is applied whatever happened, and then the neighbours are looked at once more.
     ended.and(lab.apply_seed().map(drop)).and_then(|()| look("a first apply"))?;
-    lab.measured(format!("{} pictures of foreign things equal through 4 changes", before.len()));
+    lab.measured(format!("{} pictures of foreign things equal through 5 changes", before.len()));
     Ok(())
 }
 
@@ -174,7 +174,10 @@ fn through(lab: &Lab, look: &dyn Fn(&str) -> Result<(), String>) -> Result<(), S
         return Err(format!("bulkhead teardown: {}{}", torn.stdout, torn.stderr));
     }
     gone(lab)?;
-    look("teardown")
+    look("teardown")?;
+    lost::stays_torn_down(lab)?;
+    gone(lab)?;
+    look("a boot after a teardown")
 }
 
 /// After a teardown nothing of ours is there.

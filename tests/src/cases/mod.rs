@@ -18,6 +18,7 @@ mod killed;
 mod lease;
 mod libvirtd;
 mod limits;
+mod lost;
 mod picture;
 mod privilege;
 pub(crate) mod scenes;
@@ -89,6 +90,7 @@ pub(crate) const CASES: &[Case] = &[
     drift::RULES_COME_BACK,
     killed::NOBODY_NOTICES,
     limits::LIMITS_HOLD,
+    lost::NOTHING_GOES,
     hijack::NOTHING_ELSE_STARTS,
     libvirtd::RESTARTED,
     frozen::LIBVIRTD_FROZEN,

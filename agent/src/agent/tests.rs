@@ -68,10 +68,12 @@ fn apply_trunk_as(agent: &mut Agent, trunk: &str, force: bool) -> Answer {
     answer
 }
 
-/// Lets the loop turn until a look at this room has ended.
+/// Lets the loop turn until a look at this room has ended, or what was under way: the last look that it waits for may be of
+/// another room.
 async fn turn_until(agent: &mut Agent, name: Name) {
+    let works = agent.work.is_some();
     let mut ended = None;
-    while ended != Some(name) {
+    while ended != Some(name) && agent.work.is_some() == works {
         let now = Instant::now();
         agent.reconciler.begin(now, &[]);
         let rested = agent.reconciler.next_begin(now).unwrap_or(now + SOON);

@@ -165,6 +165,7 @@ mod tests {
 
     use super::*;
     use crate::rooms::View;
+    use crate::rooms::links::tests::{WITH_GUEST, desired};
 
     fn web() -> GuestName {
         "web".parse().unwrap()
@@ -215,6 +216,7 @@ mod tests {
     fn limits_that_are_not_known_hold_a_guest() {
         let unread = State::Unread(Unread::Refused("no bus".to_owned()), None);
         let states = States { limits: unread, ..States::default() };
-        assert_eq!(lack(&states, &"web".parse().unwrap()), Some(Lack::Unread("no bus".to_owned())));
+        let holds = Limits::holds(&desired(WITH_GUEST), &states);
+        assert_eq!(holds[&web()].to_string(), "its limits: is not known: no bus");
     }
 }

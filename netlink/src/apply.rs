@@ -185,7 +185,7 @@ mod tests {
 
     fn text(gateway: &str, errno: i32) -> String {
         let bridge = SegmentBridge::left("br20".parse().unwrap());
-        let step = Step::AddRoute { bridge, index: 7, gateway: gateway.parse().unwrap(), metric: 4242 };
+        let step = Step::AddRoute { bridge, index: 7, gateway: gateway.parse().unwrap(), metric: 4242, on_link: false };
         Failure::Refused(Refused { errno, text: None }).text(&step)
     }
 

@@ -71,6 +71,18 @@ pub struct Host {
     pub metric: u32,
 }
 
+impl Host {
+    /// Whether a gateway has to be called on the link: it is in no network of the host's, and one of these is of a single address,
+    /// which has no other neighbour than its gateway. A link-local one always is on the link.
+    #[must_use]
+    pub fn is_on_link(&self, gateway: IpAddr) -> bool {
+        let link_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let mut family = self.addresses.iter().filter(|own| own.addr().is_ipv4() == gateway.is_ipv4());
+        let near = family.clone().any(|own| own.contains(&gateway));
+        !link_local && !near && family.any(|own| own.prefix_len() == own.max_prefix_len())
+    }
+}
+
 /// A declared NIC's port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Port {

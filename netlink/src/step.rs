@@ -85,8 +85,8 @@ pub enum Step {
     LinkUp { bridge: SegmentBridge, link: IfName, index: u32, by_group: bool },
     /// Add an address to a bridge.
     AddAddress { bridge: SegmentBridge, index: u32, address: IpNet },
-    /// Add a default route through a bridge.
-    AddRoute { bridge: SegmentBridge, index: u32, gateway: IpAddr, metric: u32 },
+    /// Add a default route through a bridge. `on_link`: the gateway is on it, although in no network of the host's.
+    AddRoute { bridge: SegmentBridge, index: u32, gateway: IpAddr, metric: u32, on_link: bool },
     /// Set the flags, and the MTU if given, of a port on a bridge of ours.
     ChangePort { bridge: SegmentBridge, port: IfName, index: u32, flags: PortFlags, mtu: Option<u32> },
     /// Set a declared port on a bridge of ours up. libvirt sets every tap up that it makes, also the one of a NIC whose link the
@@ -176,8 +176,9 @@ impl fmt::Display for Step {
             Self::AddAddress { bridge, address, .. } => {
                 write!(f, "ip address add {address} dev {bridge} proto {PROTOCOL}")
             }
-            Self::AddRoute { bridge, gateway, metric, .. } => {
-                write!(f, "ip route add default via {gateway} dev {bridge} metric {metric} proto {PROTOCOL}")
+            Self::AddRoute { bridge, gateway, metric, on_link, .. } => {
+                write!(f, "ip route add default via {gateway} dev {bridge} metric {metric} proto {PROTOCOL}")?;
+                if *on_link { f.write_str(" onlink") } else { Ok(()) }
             }
             Self::ChangePort { port, flags, mtu, .. } => {
                 if let Some(mtu) = mtu {

@@ -63,7 +63,8 @@ table! {
 table! {
     /// The host's own addresses and gateways on a segment.
     "[segment.NAME.host]" Host {
-        /// The host's own addresses with their prefix lengths, at least one.
+        /// The host's own addresses with their prefix lengths, at least one. One with /32 or /128 has no neighbour, as hosters
+        /// give them: its gateway is reached on the link, whatever its address.
         required "address" = address: List<IpNet>,
         /// The default gateway, or one of IPv4 and one of IPv6; no default route unless given.
         optional "gateway" = gateway: List<IpAddr>,

@@ -272,7 +272,8 @@ pub(super) mod tests {
     fn a_route_that_the_kernel_refuses_is_said_of_its_segment_and_holds_no_guest() {
         let desired = desired(LAN);
         let bridge = SegmentBridge::from(&desired.netlink.segments[0]);
-        let step = Step::AddRoute { bridge, index: 3, gateway: "fe80::1".parse().unwrap(), metric: 4242 };
+        let step =
+            Step::AddRoute { bridge, index: 3, gateway: "fe80::1".parse().unwrap(), metric: 4242, on_link: false };
         let states = with(vec![RemainingStep { step, refused: Some("Permission denied".to_owned()) }]);
         assert_eq!(lack(&states, &desired.netlink.segments[0], found(&desired, &states).first()), None);
         let mut status = Status::default();
@@ -347,7 +348,7 @@ pub(super) mod tests {
         assert!(!ready(left_with(without(4), create_vlan)));
         assert!(!ready(left_with(without(3), create_bridge)));
         let gateway = "fe80::1".parse().unwrap();
-        let route = Step::AddRoute { bridge: bridge(), index, gateway, metric: 4242 };
+        let route = Step::AddRoute { bridge: bridge(), index, gateway, metric: 4242, on_link: false };
         let address = Step::AddAddress { bridge: bridge(), index, address: "10.0.0.1/24".parse().unwrap() };
         assert!(ready(left_with(observed(), route)) && ready(left_with(observed(), address)));
     }

@@ -8,7 +8,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{BridgeStpState, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVlan, RouteMessageBuilder,
@@ -44,8 +44,11 @@ pub(super) fn message(step: &Step) -> Option<Message> {
         Step::DeleteAddress { index, address, .. } => {
             plain(RouteNetlinkMessage::DelAddress(address_message(*index, *address)))
         }
-        Step::AddRoute { index, gateway, metric, .. } => {
-            let message = default_route(*index, *gateway, *metric);
+        Step::AddRoute { index, gateway, metric, on_link, .. } => {
+            let mut message = default_route(*index, *gateway, *metric);
+            if *on_link {
+                message.header.flags |= RouteFlags::Onlink;
+            }
             Message { payload: RouteNetlinkMessage::NewRoute(message), flags: NLM_F_CREATE | NLM_F_EXCL }
         }
         Step::DeleteRoute { route, .. } => plain(RouteNetlinkMessage::DelRoute(delete_route(route))),

@@ -51,7 +51,8 @@ pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>,
             continue;
         }
         let (bridge, index) = (built.segment.into(), built.bridge);
-        phases.add_routes.push(Step::AddRoute { bridge, index, gateway, metric });
+        let on_link = built.segment.host.as_ref().is_some_and(|host| host.is_on_link(gateway));
+        phases.add_routes.push(Step::AddRoute { bridge, index, gateway, metric, on_link });
     }
 }
 

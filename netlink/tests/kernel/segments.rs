@@ -53,6 +53,22 @@ fn a_host_with_ipv6_gets_its_address_and_default_route_and_the_vlan_port_stays_s
 }
 
 #[test]
+fn a_host_of_a_single_address_reaches_its_gateway_on_the_link() {
+    within(|| async {
+        trunk();
+        let addresses = ["203.0.113.5/32", "2001:db8::5/128"];
+        let desired = manifest([visible(20, &addresses, &["198.51.100.1", "2001:db8:ffff::1"])]);
+        let mut world = World::open();
+        assert_eq!(world.converge(&desired).await.notices, []);
+        assert!(run("ip -4 route show default").contains("via 198.51.100.1 dev br20 proto 98 metric 4242 onlink"));
+        let v6 = run("ip -6 route show default");
+        assert!(v6.contains("via 2001:db8:ffff::1 dev br20 proto 98 metric 4242") && v6.contains("onlink"), "{v6}");
+        assert!(run("ip route get 192.0.2.1").contains("via 198.51.100.1 dev br20 src 203.0.113.5"));
+        assert_eq!(state(&desired, &world.observe(&desired).await)[0].gateways.len(), 2);
+    });
+}
+
+#[test]
 fn a_hundred_segments_take_four_messages_each_in_few_sends_and_afterwards_none() {
     within(|| async {
         trunk();

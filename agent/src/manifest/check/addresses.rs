@@ -120,8 +120,9 @@ fn belongs(at: &Located<IpAddr>, nic: &Entry<SegmentName, Nic>, segment: &Segmen
             .also(&gateway.location, "the host's gateway")
             .help("right only if this guest is the router");
     }
-    let family: Vec<&Located<IpNet>> =
-        nets.iter().filter(|own| own.value.addr().is_ipv4() == at.value.is_ipv4()).collect();
+    // A single address of the host's says nothing of the segment's network.
+    let family = nets.iter().filter(|own| own.value.addr().is_ipv4() == at.value.is_ipv4());
+    let family: Vec<&Located<IpNet>> = family.filter(|own| !host::is_single(&own.value)).collect();
     let inside = family.iter().find(|own| own.value.contains(&at.value));
     let link_local = matches!(at.value, IpAddr::V6(v6) if v6.is_unicast_link_local());
     match inside {

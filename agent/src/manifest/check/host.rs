@@ -18,6 +18,7 @@ pub(super) fn check(tables: &Tables, problems: &mut Problems) {
     let mut earlier: Vec<(&SegmentName, &Located<IpNet>)> = Vec::new();
     for Entry { name, table, .. } in &tables.segments.0 {
         let Some(host) = &table.host else { continue };
+        single(host, problems);
         overlaps(&earlier, name, &host.value, problems);
         earlier.extend(addresses(table).iter().map(|at| (name, at)));
         for gateway in host.value.gateway.iter().flat_map(|list| &list.value.0) {
@@ -107,6 +108,49 @@ fn link_local(at: &Located<IpAddr>, host: &Located<Host>, problems: &mut Problem
     problem.help("write an IPv6 address of the host beside it, such as \"fd00:20::30/64\", or leave this one out");
 }
 
+/// Whether a network is of its one address, as hosters give them: it has no neighbour, and all goes by the gateway.
+pub(super) fn is_single(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
+/// A single address needs its gateway, which is then on the link.
+fn single(host: &Located<Host>, problems: &mut Problems) {
+    let gateways: &[Located<IpAddr>] = host.value.gateway.as_ref().map_or(&[], |list| &list.value.0);
+    let key = format!("{}.gateway", host.location.key);
+    if problems.within(host.location.file, &key) {
+        return;
+    }
+    for own in host.value.address.iter().flat_map(|list| &list.value.0).filter(|own| is_single(&own.value)) {
+        let v4 = own.value.addr().is_ipv4();
+        if gateways.iter().any(|gateway| gateway.value.is_ipv4() == v4) {
+            continue;
+        }
+        let (prefix, example) = if v4 { ("/24", "10.13.37.1") } else { ("/64", "fe80::1") };
+        problems
+            .error(
+                &own.location,
+                format!(
+                    "`{}` is {}, a network of this one address, where the host has no neighbour",
+                    own.location.key, own.value
+                ),
+            )
+            .label(format!("and no {} gateway to reach others by", if v4 { "IPv4" } else { "IPv6" }))
+            .help(format!(
+                "write the segment's prefix length, such as {prefix}, or the gateway beside it: gateway = {}",
+                with(gateways, example)
+            ));
+    }
+}
+
+/// These gateways and one more, as TOML.
+fn with(gateways: &[Located<IpAddr>], more: &str) -> String {
+    let all: Vec<String> = gateways.iter().map(|at| at.value.to_string()).chain([more.to_owned()]).collect();
+    match all.as_slice() {
+        [one] => format!("{one:?}"),
+        all => format!("{all:?}"),
+    }
+}
+
 fn reachable(gateway: &Located<IpAddr>, host: &Located<Host>, problems: &mut Problems) {
     let addresses: &[Located<IpNet>] = host.value.address.as_ref().map_or(&[], |list| &list.value.0);
     let key = format!("{}.address", host.location.key);
@@ -124,9 +168,9 @@ fn reachable(gateway: &Located<IpAddr>, host: &Located<Host>, problems: &mut Pro
     // A link-local gateway is on every segment: the route names the bridge.
     let link_local = matches!(gateway.value, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let Some(net) = addresses.iter().find(|own| own.value.contains(&gateway.value)) else {
-        if !link_local {
-            let v4 = gateway.value.is_ipv4();
-            let family = || addresses.iter().filter(|own| own.value.addr().is_ipv4() == v4);
+        let v4 = gateway.value.is_ipv4();
+        let family = || addresses.iter().filter(|own| own.value.addr().is_ipv4() == v4);
+        if !link_local && !family().any(|own| is_single(&own.value)) {
             let nets: Vec<String> = family().map(|own| own.value.trunc().to_string()).collect();
             let problem = problems.error(
                 &gateway.location,

@@ -93,12 +93,6 @@ impl Scalar for IpNet {
         if let Some(why) = nobody(net.addr()) {
             return Err(Refusal::because(why, "write the host's own address, such as \"10.13.37.30/24\""));
         }
-        if net.prefix_len() == net.max_prefix_len() {
-            return Err(Refusal::because(
-                format!("is {text:?}, a network of this one address, where the host has no neighbour"),
-                "write the segment's prefix length, such as /24 for IPv4 and /64 for IPv6",
-            ));
-        }
         match special(&net) {
             None => Ok(net),
             Some(what) => Err(Refusal::because(

@@ -28,8 +28,17 @@ const RENAMED: [&str; 2] = ["lan0", "lan1"];
 /// Also names that the manifest knows: taps, bridges, VLAN links.
 const NAMES: [&str; 14] =
     ["br1", "br2", "br3", "vlan1", "vlan2", "vlan3", "tap0", "tap1", "tap2", "docker0", "br9", "vlan9", "eth1", "wg0"];
-const ADDRESSES: [&str; 7] =
-    ["10.0.1.1/24", "10.0.1.2/24", "10.0.1.1/16", "10.0.2.1/24", "10.0.2.7/24", "2001:db8::1/64", "2001:db8::2/64"];
+const ADDRESSES: [&str; 9] = [
+    "10.0.1.1/24",
+    "10.0.1.2/24",
+    "10.0.1.1/16",
+    "10.0.2.1/24",
+    "10.0.2.7/24",
+    "2001:db8::1/64",
+    "2001:db8::2/64",
+    "10.0.3.3/32",
+    "2001:db8:1::3/128",
+];
 
 fn addresses() -> impl Strategy<Value = Vec<IpNet>> {
     proptest::sample::subsequence(&ADDRESSES[..], 0..=4).prop_map(|texts| {
@@ -44,7 +53,9 @@ fn host() -> impl Strategy<Value = crate::model::Host> {
         |(addresses, metric, (v4, v6, link_local))| {
             let near = |wanted: bool, is: fn(&&IpNet) -> bool, gateway: &str| {
                 let gateway: IpAddr = gateway.parse().unwrap();
-                addresses.iter().filter(is).any(|net| net.contains(&gateway)).then_some(gateway).filter(|_| wanted)
+                // A single address is no network, and its gateway is on the link.
+                let reaches = |net: &IpNet| net.contains(&gateway) || net.prefix_len() == net.max_prefix_len();
+                addresses.iter().filter(is).any(reaches).then_some(gateway).filter(|_| wanted)
             };
             let v4 = near(v4, |net| net.addr().is_ipv4(), "10.0.1.254");
             let v6 = near(v6, |net| net.addr().is_ipv6(), "2001:db8::fe");

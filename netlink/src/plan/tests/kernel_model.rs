@@ -66,7 +66,9 @@ fn one(observed: &mut Observed, options: KernelOptions, step: &Step) -> Result<(
         Step::SetIpv6 { link, on, .. } => set_ipv6(observed, link.as_str(), *on),
         Step::AddAddress { index, address, .. } => add_address(observed, *index, *address),
         Step::DeleteAddress { index, address, .. } => delete_address(observed, options, *index, *address),
-        Step::AddRoute { index, gateway, metric, .. } => add_route(observed, *index, *gateway, *metric),
+        Step::AddRoute { index, gateway, metric, on_link, .. } => {
+            add_route(observed, *index, *gateway, *metric, *on_link)
+        }
         Step::DeleteRoute { route, .. } => {
             let before = observed.routes.len();
             observed.routes.retain(|r| r != route);
@@ -243,14 +245,15 @@ fn delete_address(observed: &mut Observed, options: KernelOptions, index: u32, a
     Ok(())
 }
 
-fn add_route(observed: &mut Observed, index: u32, gateway: IpAddr, metric: u32) -> Result<(), String> {
+fn add_route(observed: &mut Observed, index: u32, gateway: IpAddr, metric: u32, on_link: bool) -> Result<(), String> {
     let v6 = gateway.is_ipv6();
     let destination: IpNet = if v6 { "::/0".parse().unwrap() } else { "0.0.0.0/0".parse().unwrap() };
     if observed.routes.iter().any(|r| r.table == 254 && r.destination == destination && r.metric == metric) {
         return Err("exists".to_owned());
     }
     let link_local = matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let near = link_local || observed.addresses.iter().any(|a| a.index == index && a.address.contains(&gateway));
+    let near =
+        on_link || link_local || observed.addresses.iter().any(|a| a.index == index && a.address.contains(&gateway));
     if v6 && link(observed, index)?.ipv6 != Some(true) {
         return Err("permission denied: IPv6 is off on this device".to_owned());
     }

@@ -1,5 +1,7 @@
 //! What is not ours stays as it is; a clash of names is told, and libvirt's own `default` goes when it must.
 
+use std::process::Command;
+
 use bulkhead::guest::model::Desired;
 
 use crate::world::*;
@@ -87,6 +89,49 @@ async fn a_clash_of_names_names_both_sides_and_touches_neither() {
         assert!(told.iter().any(|told| told.starts_with(text)), "{text}\n{told:#?}");
     }
     assert_eq!(questions.map(virsh), before);
+}
+
+/// Does what a notice says in its last quoted command.
+fn follow(notice: &str) {
+    let command = notice.split('`').rev().nth(1).unwrap();
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn an_image_of_somebodys_domain_is_a_guests_once_what_is_said_was_done() {
+    let mut world = World::open().await;
+    let desired = desired(guest("t-mine"));
+    world.settle(&without_guests(&desired)).await;
+    virsh(&format!("vol-create-as {POOL} t-mine-vda.raw 64M --format raw"));
+    let disk = format!(
+        "<devices><disk type='volume'><source pool='{POOL}' volume='t-mine-vda.raw'/><target dev='vdb'/></disk>"
+    );
+    define("define", &their_domain("t-theirs").replace("<devices>", &disk));
+    let (steps, rest) = world.settle(&desired).await;
+    assert_eq!(steps, []);
+    let told = told(&rest);
+    assert!(told.len() == 1 && told[0].contains("which domain t-theirs has as disk vdb too"), "{told:#?}");
+    follow(&told[0]);
+    let (steps, _) = world.settle(&desired).await;
+    assert_eq!(steps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["define t-mine", "start t-mine"]);
+}
+
+#[tokio::test]
+async fn a_guest_whose_definition_lost_our_mark_is_ours_again_once_what_is_said_was_done() {
+    let mut world = World::open().await;
+    let desired = desired(guest("t-mark"));
+    world.settle(&desired).await;
+    let xml = virsh("dumpxml --inactive t-mark");
+    let (before, rest) = xml.split_once("<metadata>").unwrap();
+    define("define", &format!("{before}{}", rest.split_once("</metadata>").unwrap().1));
+    let (steps, rest) = world.settle(&desired).await;
+    assert_eq!(steps, []);
+    let clash = told(&rest);
+    assert!(clash.len() == 1 && clash[0].contains("a domain t-mark that is not ours is there"), "{clash:#?}");
+    follow(&clash[0]);
+    let (steps, rest) = world.settle(&desired).await;
+    assert_eq!((steps, told(&rest)), (vec![], vec![]));
 }
 
 #[tokio::test]

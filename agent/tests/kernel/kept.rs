@@ -230,7 +230,7 @@ async fn a_guest_with_firmware_a_snapshot_and_saved_memory_leaves_and_comes_back
     assert_eq!(steps, []);
     says(
         &rest,
-        "left the manifest, is shut off and stays defined, because libvirt could not give back what somebody changed in its definition, 1 snapshot, saved memory",
+        "is to go, is shut off and stays defined, because libvirt could not give back what somebody changed in its definition, 1 snapshot, saved memory",
     );
     assert!(Path::new(NVRAM).exists());
     // A daemon that has just come starts it at once.

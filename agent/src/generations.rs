@@ -19,7 +19,7 @@ use crate::regular;
 pub use sealed::{Damage, sha256};
 
 /// A manifest of many files may be larger than each of them; what is larger than this was never written by us.
-const MOST_BYTES: u64 = 256 << 20;
+pub(crate) const MOST_BYTES: u64 = 256 << 20;
 
 /// Where the state stands.
 #[derive(Debug, Clone)]
@@ -63,6 +63,9 @@ enum FileError {
     /// Something else stands there.
     #[error(transparent)]
     Kind(#[from] regular::Error),
+    /// No number is left for the next generation.
+    #[error("there is no higher number. Bulkhead does not count so far: move this file to another directory")]
+    Number,
 }
 
 impl Error {
@@ -115,6 +118,23 @@ pub enum Marker {
     },
 }
 
+/// Notes of what is followed that are on the disk and not yet in their places.
+#[derive(Debug)]
+pub struct Notes {
+    /// Each file, and where it is to be: the next boot's before this one's.
+    files: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Notes {
+    /// Puts them into their places, which needs no more room.
+    ///
+    /// # Errors
+    /// A file cannot be renamed.
+    pub fn place(self) -> Result<(), Error> {
+        self.files.iter().try_for_each(|(beside, path)| rename(beside, path))
+    }
+}
+
 /// The generations of this host.
 #[derive(Debug)]
 pub struct Generations {
@@ -150,15 +170,29 @@ impl Generations {
     /// # Errors
     /// A file cannot be written.
     pub fn mark(&self, generation: Option<&Generation>) -> Result<(), Error> {
+        self.notes(generation)?.place()
+    }
+
+    /// Writes what [`Self::mark`] notes, and leaves it beside its places for [`Notes::place`].
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn notes(&self, generation: Option<&Generation>) -> Result<Notes, Error> {
         let some = |generation: &Generation| format!("{} {}\n", generation.number, generation.sha256());
         let text = generation.map_or_else(|| "none\n".to_owned(), some);
         let directory = self.directories.state.join("intent");
         fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
-        write(&self.lasting_marker(), &text)?;
-        write(&self.marker_of_this_boot(), &text)
+        let mut files = Vec::new();
+        for path in [self.lasting_marker(), self.marker_of_this_boot()] {
+            if !says(&path, &text) {
+                files.push((write_beside(&path, &text)?, path));
+            }
+        }
+        Ok(Notes { files })
     }
 
-    /// The numbers of all generations, the newest first.
+    /// The numbers of all generations, the newest first. A name that is not as [`Self::file`] writes it, such as `007.toml`, is
+    /// none of ours.
     ///
     /// # Errors
     /// The directory cannot be listed.
@@ -171,7 +205,8 @@ impl Generations {
         let mut numbers = Vec::new();
         for entry in entries {
             let name = entry.map_err(failed("list", &directory))?.file_name();
-            numbers.extend(name.to_str().and_then(|name| name.strip_suffix(".toml")?.parse::<u64>().ok()));
+            let number = name.to_str().and_then(|name| name.strip_suffix(".toml")?.parse::<u64>().ok());
+            numbers.extend(number.filter(|number| name.to_str() == Some(&file_name(*number))));
         }
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         Ok(numbers)
@@ -192,7 +227,7 @@ impl Generations {
     /// Keeps a manifest that is about to be applied: as the newest generation if that has the same text, else as a new one.
     ///
     /// # Errors
-    /// The directory cannot be read or the file cannot be written.
+    /// The directory cannot be read, the file cannot be written, or no number is left for it.
     pub fn keep(&self, text: &str) -> Result<Generation, Error> {
         let newest = self.numbers()?.first().copied();
         // One that is damaged is not overwritten: a person may want to look at it.
@@ -200,10 +235,16 @@ impl Generations {
             Some(Ok(newest)) if newest.text == text && newest.vouched => return Ok(newest),
             _ => {}
         }
-        let number = newest.map_or(1, |number| number + 1);
+        let number = match newest {
+            Some(newest) => {
+                let none = || failed("count on from", &self.file(newest))(FileError::Number);
+                newest.checked_add(1).ok_or_else(none)?
+            }
+            None => 1,
+        };
         let directory = self.directory();
         fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
-        replace(&self.file(number), &sealed::seal(text))?;
+        place_new(&self.file(number), &sealed::seal(text))?;
         self.read(number)
     }
 
@@ -219,7 +260,8 @@ impl Generations {
                 removed => removed.map_err(failed("remove", &path)),
             };
         };
-        write(&path, text)
+        // One that says it already is left alone, so that it needs no room on a full disk.
+        if says(&path, text) { Ok(()) } else { replace(&path, text) }
     }
 
     fn directory(&self) -> PathBuf {
@@ -229,7 +271,7 @@ impl Generations {
     /// Where the generation of this number is.
     #[must_use]
     pub fn file(&self, number: u64) -> PathBuf {
-        self.directory().join(format!("{number}.toml"))
+        self.directory().join(file_name(number))
     }
 
     fn marker_of_this_boot(&self) -> PathBuf {
@@ -271,24 +313,55 @@ pub fn microseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Makes a file say this. One that does already is left alone, so that it needs no room on a full disk.
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    match fs::read_to_string(path) {
-        Ok(old) if old == text => Ok(()),
-        _ => replace(path, text),
-    }
+fn file_name(number: u64) -> String {
+    format!("{number}.toml")
 }
 
-/// Replaces a file as a whole: written beside it, brought to the disk, renamed, and the rename brought to the disk.
+/// Whether a file says just this. What is no regular file says nothing.
+fn says(path: &Path, text: &str) -> bool {
+    regular::read(path, text.len() as u64).is_ok_and(|bytes| bytes == text.as_bytes())
+}
+
+/// Replaces a file, or what else stands in its place, as a whole: written beside it, brought to the disk, renamed, and the rename
+/// brought to the disk.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Error> {
+    rename(&write_beside(path, text)?, path)
+}
+
+fn rename(beside: &Path, path: &Path) -> Result<(), Error> {
+    fs::rename(beside, path).map_err(failed("rename into", path))?;
+    bring_to_disk(path)
+}
+
+/// The same for a file that is not there yet: one that is there after all is an error, and stays as it is.
+fn place_new(path: &Path, text: &str) -> Result<(), Error> {
+    let beside = write_beside(path, text)?;
+    // Unlike a rename, a link never replaces anything.
+    let linked = fs::hard_link(&beside, path).map_err(failed("make", path));
+    fs::remove_file(&beside).map_err(failed("remove", &beside))?;
+    linked?;
+    bring_to_disk(path)
+}
+
+/// Writes a file beside its place and brings it to the disk. What stands there, whatever it is, was left by a crash or by
+/// somebody else: it is removed and never opened.
+fn write_beside(path: &Path, text: &str) -> Result<PathBuf, Error> {
     let beside = path.with_extension("new");
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside)(error)),
+        _ => {}
+    }
     let write = || {
-        let mut file = File::create(&beside)?;
+        let mut file = File::create_new(&beside)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
     write().map_err(failed("write", &beside))?;
-    fs::rename(&beside, path).map_err(failed("rename into", path))?;
+    Ok(beside)
+}
+
+/// Brings to the disk that a file has this name.
+fn bring_to_disk(path: &Path) -> Result<(), Error> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
 }
@@ -408,6 +481,107 @@ mod tests {
             assert!(generations.last().is_ok(), "{whole}");
             (0..whole.len()).for_each(|end| damaged(&whole[..end]));
         }
+    }
+
+    /// Runs something that must not wait for whoever opens the other end of a FIFO.
+    fn at_once(name: &str, run: impl FnOnce(&Ground, &Generations) + Send + 'static) {
+        let (ground, generations) = Ground::new(name);
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            run(&ground, &generations);
+            let _ = done.send(());
+        });
+        ended.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for nobody, and ends well");
+    }
+
+    fn fifo(path: &Path) {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+
+    #[test]
+    fn a_fifo_in_the_place_of_any_file_is_replaced_without_waiting_for_it() {
+        at_once("fifo", |ground, generations| {
+            let root = &ground.0;
+            fs::create_dir_all(root.join("state/generations")).unwrap();
+            fs::create_dir_all(root.join("state/intent")).unwrap();
+            let files = ["state/lockdown", "state/generations/1", "state/intent/generation", "run/generation"];
+            for file in files {
+                fifo(&root.join(file).with_extension("new"));
+            }
+            for file in ["state/lockdown.nft", "state/intent/generation", "run/generation"] {
+                fifo(&root.join(file));
+            }
+            assert!(generations.of_this_boot().is_err() && generations.last().is_err());
+            generations.lockdown(Some("table bridge x {}\n")).unwrap();
+            assert_eq!(fs::read_to_string(root.join("state/lockdown.nft")).unwrap(), "table bridge x {}\n");
+            let kept = generations.keep("a = 1\n").unwrap();
+            generations.mark(Some(&kept)).unwrap();
+            assert_eq!(generations.of_this_boot().unwrap(), generations.last().unwrap());
+            assert!(matches!(generations.last().unwrap(), Marker::Generation { number: 1, .. }));
+            assert!(files.iter().all(|file| !root.join(file).with_extension("new").exists()));
+        });
+    }
+
+    #[test]
+    fn a_link_beside_a_file_leads_no_write_to_where_it_points() {
+        let (ground, generations) = Ground::new("link");
+        let other = ground.0.join("other");
+        fs::write(&other, "mine\n").unwrap();
+        std::os::unix::fs::symlink(&other, ground.0.join("state/lockdown.new")).unwrap();
+        generations.lockdown(Some("table bridge x {}\n")).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "mine\n");
+        assert!(fs::symlink_metadata(ground.0.join("state/lockdown.nft")).unwrap().is_file());
+    }
+
+    #[test]
+    fn the_highest_number_is_followed_by_none_and_what_to_do_about_it_is_said() {
+        let (ground, generations) = Ground::new("highest");
+        let directory = ground.0.join("state/generations");
+        generations.keep("a = 1\n").unwrap();
+        let highest = directory.join("18446744073709551615.toml");
+        fs::write(&highest, "a = 2\n").unwrap();
+        let said = bulkhead_types::chain(&generations.keep("a = 3\n").unwrap_err());
+        assert!(said.contains("18446744073709551615.toml: there is no higher number"), "{said}");
+        assert!(said.ends_with("move this file to another directory"), "{said}");
+        fs::rename(&highest, ground.0.join("moved")).unwrap();
+        assert_eq!(generations.keep("a = 3\n").unwrap().number, 2);
+    }
+
+    #[test]
+    fn a_name_that_is_written_otherwise_is_no_generation() {
+        let (ground, generations) = Ground::new("names");
+        generations.keep("a = 1\n").unwrap();
+        for name in ["007.toml", "+5.toml", "01.toml", "8.toml.toml", "9.new", "-1.toml", "18446744073709551616.toml"] {
+            fs::write(ground.0.join("state/generations").join(name), "a = 2\n").unwrap();
+        }
+        assert_eq!(generations.numbers().unwrap(), [1]);
+        assert_eq!(generations.keep("a = 3\n").unwrap().number, 2);
+    }
+
+    #[test]
+    fn a_generation_never_takes_the_place_of_another_file() {
+        let (ground, _generations) = Ground::new("place");
+        let path = ground.0.join("state/5.toml");
+        fs::write(&path, "mine\n").unwrap();
+        assert!(place_new(&path, "ours\n").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine\n");
+        assert!(!path.with_extension("new").exists());
+    }
+
+    #[test]
+    fn notes_are_on_the_disk_before_they_are_placed_and_change_nothing_until_then() {
+        let (ground, generations) = Ground::new("notes");
+        let generation = generations.keep("a = 1\n").unwrap();
+        generations.mark(Some(&generation)).unwrap();
+        let followed = generations.last().unwrap();
+        let notes = generations.notes(None).unwrap();
+        assert_eq!((generations.of_this_boot().unwrap(), generations.last().unwrap()), (followed.clone(), followed));
+        assert_eq!(fs::read_to_string(ground.0.join("state/intent/generation.new")).unwrap(), "none\n");
+        notes.place().unwrap();
+        assert_eq!(
+            (generations.of_this_boot().unwrap(), generations.last().unwrap()),
+            (Marker::Nothing, Marker::Nothing)
+        );
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn nameserver(bridge: &IfName, server: IpAddr) -> String {
 pub struct Observed {
     /// The servers that systemd-resolved has for each of our bridges that exists, by ifindex; `None`: it does not run.
     pub resolved: Option<BTreeMap<u32, Vec<IpAddr>>>,
-    /// The text of [`FILE`], if it is there.
+    /// The text of [`FILE`], if it is there; empty where something else, as a FIFO, stands in its place.
     pub file: Option<String>,
     /// Whether `/etc/resolv.conf` leads to [`FILE`].
     pub linked: bool,

@@ -44,6 +44,8 @@ pub(crate) struct Agent {
     pub(crate) generation: Option<Generation>,
     /// Why it is not what should be followed.
     pub(crate) trouble: Option<Problem>,
+    /// Why what is followed is not noted as it should be.
+    pub(crate) unnoted: Option<Problem>,
     pub(crate) publisher: Publisher,
     /// The apply or teardown under way.
     pub(crate) work: Option<Work>,
@@ -83,6 +85,9 @@ impl Agent {
             // What a teardown removes is not taken up meanwhile.
             if self.generation.is_none() && self.trouble.is_some() && self.work.is_none() {
                 self.start_again();
+            }
+            if self.unnoted.is_some() && self.work.is_none() {
+                self.note_again();
             }
             self.look_at_files();
         }

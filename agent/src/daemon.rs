@@ -130,6 +130,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
         found: None,
         generation: None,
         trouble: None,
+        unnoted: None,
         publisher,
         work: None,
         waiting: VecDeque::new(),

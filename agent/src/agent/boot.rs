@@ -263,7 +263,8 @@ impl Agent {
                 if !why.is_empty() {
                     tracing::error!("generation {} is followed: {why}", generation.number);
                 }
-                self.follow_generation(generation, desired).map(|_| None).map_err(|error| state(&error))
+                self.resume(generation, desired);
+                Ok(None)
             }
         }
     }
@@ -288,7 +289,7 @@ impl Agent {
             chain(error),
             generation.number
         );
-        self.follow_generation(generation, desired).map_err(|error| state(&error))?;
+        self.resume(generation, desired);
         Ok(Problem { message, ..state(error) })
     }
 }

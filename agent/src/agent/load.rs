@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bulkhead_api::{ManifestInvalid, Problem};
 use bulkhead_policy::lockdown;
+use bulkhead_types::chain;
 
 use super::Agent;
 use crate::generations::{self, Generation};
@@ -131,7 +132,8 @@ impl Agent {
             Files::Nothing(invalid) => (true, invalid.errors),
         };
         let news = errors.into_iter().filter(|error| Some(error) != self.trouble.as_ref());
-        self.publisher.files(pending, self.trouble.iter().cloned().chain(news).collect());
+        let troubles = self.trouble.iter().chain(&self.unnoted).cloned();
+        self.publisher.files(pending, troubles.chain(news).collect());
     }
 
     /// Follows these files from now on. What the next boot needs is on the disk before anything is changed. Returns the rooms
@@ -141,7 +143,7 @@ impl Agent {
         self.follow_generation(generation, right.desired)
     }
 
-    /// Follows a generation that wants this.
+    /// Follows a generation that wants this, once it is noted.
     pub(super) fn follow_generation(
         &mut self,
         generation: Generation,
@@ -149,11 +151,53 @@ impl Agent {
     ) -> Result<BTreeSet<Name>, generations::Error> {
         self.generations.lockdown(Some(&lockdown::text(&desired.policy)))?;
         self.generations.mark(Some(&generation))?;
+        self.unnoted = None;
+        Ok(self.set_followed(generation, desired))
+    }
+
+    /// Goes on with a generation that was followed before, also where it cannot be noted: that is tried again with every look.
+    pub(super) fn resume(&mut self, generation: Generation, desired: Desired) {
+        let noted = self.note(&generation, &desired);
+        self.set_followed(generation, desired);
+        self.keep_unnoted(noted);
+    }
+
+    /// Notes again what is followed.
+    pub(super) fn note_again(&mut self) {
+        if let (Some(generation), Some(desired)) = (&self.generation, self.reconciler.manifest()) {
+            let noted = self.note(generation, desired);
+            self.keep_unnoted(noted);
+        }
+    }
+
+    fn keep_unnoted(&mut self, noted: Result<(), generations::Error>) {
+        let unnoted = noted.err().map(|error| {
+            let message = format!(
+                "{}; what was followed before is followed all the same, and this is tried again: make room on the disk, or make \
+                 it writable",
+                chain(&error)
+            );
+            problem(error.path(), &message)
+        });
+        if let Some(unnoted) = unnoted.as_ref().filter(|unnoted| self.unnoted.as_ref() != Some(unnoted)) {
+            tracing::error!("{}: {}", unnoted.file, unnoted.message);
+        }
+        self.unnoted = unnoted;
+    }
+
+    /// Writes what the next boot and the next start of the daemon need of it, each also where the other cannot be written.
+    fn note(&self, generation: &Generation, desired: &Desired) -> Result<(), generations::Error> {
+        let closed = self.generations.lockdown(Some(&lockdown::text(&desired.policy)));
+        let marked = self.generations.mark(Some(generation));
+        closed.and(marked)
+    }
+
+    fn set_followed(&mut self, generation: Generation, desired: Desired) -> BTreeSet<Name> {
         let news = self.reconciler.follow(Some(Arc::new(desired)), Wake::now(Reason::Request));
         self.publisher.follows(Some(&generation));
         self.publisher.host(&self.reconciler);
         self.generation = Some(generation);
         self.trouble = None;
-        Ok(news)
+        news
     }
 }

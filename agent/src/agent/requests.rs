@@ -161,9 +161,7 @@ impl Agent {
     fn start_work(&mut self, request: Request) -> Option<Work> {
         match request {
             Request::Apply { force, progress, done } => self.start_apply(Requester::new(progress, done), force, None),
-            Request::Teardown { force, progress, done } => {
-                Some(self.start_teardown(Requester::new(progress, done), force))
-            }
+            Request::Teardown { force, progress, done } => self.start_teardown(Requester::new(progress, done), force),
             request => {
                 self.serve(request);
                 None

@@ -11,7 +11,8 @@ use bulkhead_types::{Known, chain};
 use tokio::time::Instant;
 
 use super::Agent;
-use super::requests::{Requester, Work};
+use super::requests::{Requester, Work, failed};
+use crate::generations::Notes;
 use crate::guest::model::{DomainFound, Timing};
 use crate::rooms::{AnyRoom, Name, not_asked, populated};
 use crate::socket::Refusal;
@@ -31,6 +32,8 @@ pub(crate) struct Teardown {
     look: Option<Instant>,
     /// When guests that do not shut down end it.
     end: Instant,
+    /// That nothing is followed, ready to be noted. A disk without room for it is known before anything is shut down.
+    notes: Notes,
 }
 
 /// How far the guests are.
@@ -50,15 +53,23 @@ impl Teardown {
 }
 
 impl Agent {
-    pub(super) fn start_teardown(&mut self, requester: Requester, force: bool) -> Work {
+    pub(super) fn start_teardown(&mut self, requester: Requester, force: bool) -> Option<Work> {
+        let notes = match self.generations.notes(None) {
+            Ok(notes) => notes,
+            Err(error) => {
+                let why = format!("nothing was torn down, since it could not be noted: {}", chain(&error));
+                requester.end(Err(failed(&why)));
+                return None;
+            }
+        };
         let end = requester.began.at + Timing::default().shutdown_timeout + GRACE;
         let last = self.reconciler.rooms().next_back().map_or(Name::Guests, AnyRoom::name);
-        let teardown = Teardown { room: (last, requester.began.at), look: None, end };
+        let teardown = Teardown { room: (last, requester.began.at), look: None, end, notes };
         self.reconciler.force(force);
         self.reconciler.tear(last, requester.began);
         self.publisher.host(&self.reconciler);
         self.reconciler.wake(requester.began);
-        Work::Teardown(requester, teardown)
+        Some(Work::Teardown(requester, teardown))
     }
 
     pub(super) fn advance_teardown(&mut self, requester: Requester, mut teardown: Teardown) -> Option<Work> {
@@ -92,7 +103,7 @@ impl Agent {
             teardown.look = None;
             let names: Vec<Name> = self.reconciler.rooms().map(AnyRoom::name).collect();
             let before = names.iter().rev().skip_while(|before| **before != name).nth(1);
-            let Some(next) = before.copied() else { return self.torn_down(requester) };
+            let Some(next) = before.copied() else { return self.torn_down(requester, teardown.notes) };
             let wake = Wake::now(Reason::Request);
             teardown.room = (next, wake.at);
             self.reconciler.tear(next, wake);
@@ -143,18 +154,20 @@ impl Agent {
     }
 
     /// Everything is gone: now nothing is followed any more.
-    fn torn_down(&mut self, requester: Requester) -> Option<Work> {
+    pub(super) fn torn_down(&mut self, requester: Requester, notes: Notes) -> Option<Work> {
         let summary = self.torn_summary(&requester);
-        let forgotten = self.generations.mark(None).and_then(|()| self.generations.lockdown(None));
+        let forgotten = notes.place().and_then(|()| self.generations.lockdown(None));
         if let Err(error) = forgotten {
             // The manifest is followed again, and by a daemon that is started anew as well.
             let noted = self.generations.mark(self.generation.as_ref());
-            let why =
-                noted.err().map_or_else(|| chain(&error), |second| format!("{}; {}", chain(&error), chain(&second)));
-            return self.abandon(requester, why);
+            let mut whys = vec![chain(&error)];
+            whys.extend(noted.err().map(|second| chain(&second)));
+            whys.dedup();
+            return self.abandon(requester, whys.join("; "));
         }
         self.generation = None;
         self.trouble = None;
+        self.unnoted = None;
         self.reconciler.follow(None, requester.began);
         self.publisher.follows(None);
         self.publisher.idle(None);

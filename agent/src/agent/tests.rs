@@ -37,6 +37,7 @@ fn agent(name: &str) -> (Agent, Arc<World>, PathBuf) {
         found: None,
         generation: None,
         trouble: None,
+        unnoted: None,
         publisher: Publisher::new().0,
         work: None,
         waiting: VecDeque::new(),
@@ -241,6 +242,81 @@ async fn where_nothing_is_followed_the_next_boot_closes_nothing_though_a_teardow
     std::fs::write(root.join("run/generation"), "none\n").unwrap();
     agent.start();
     assert!(agent.generation.is_none() && lockdown.exists(), "an apply that was cut off is what the next boot follows");
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+/// Keeps a file of the state from being written, as a full disk does: what is written beside it cannot be.
+fn obstruct(beside: &std::path::Path) {
+    std::fs::create_dir_all(beside.join("full")).unwrap();
+}
+
+#[tokio::test]
+async fn a_teardown_that_could_not_be_noted_is_refused_before_anything_is_shut_down() {
+    let (mut agent, world, root) = agent("refused");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let_go(&world);
+    let _answer = apply_trunk(&mut agent, "eth1");
+    while agent.work.is_some() {
+        turn_until(&mut agent, Name::Guests).await;
+    }
+    for beside in ["state/intent/generation.new", "run/generation.new"] {
+        obstruct(&root.join(beside));
+        let (done, answer) = oneshot::channel();
+        agent.serve(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done });
+        agent.advance();
+        let Ok(Err(Refusal::Failed(failed))) = answer.await else { panic!("it is refused") };
+        assert!(failed.why.starts_with("nothing was torn down") && failed.why.contains(beside), "{}", failed.why);
+        assert!(agent.work.is_none() && agent.generation.is_some() && !status.borrow().teardown);
+        assert!(agent.reconciler.torn().is_empty());
+        std::fs::remove_dir_all(root.join(beside)).unwrap();
+    }
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn a_teardown_whose_note_is_lost_at_its_end_goes_back_to_the_manifest_and_says_why_once() {
+    let (mut agent, _world, root) = agent("once");
+    let _answer = apply_trunk(&mut agent, "eth1");
+    agent.work = None;
+    let notes = agent.generations.notes(None).unwrap();
+    let note = root.join("state/intent/generation");
+    std::fs::remove_file(&note).unwrap();
+    obstruct(&note);
+    let (reply, answer) = oneshot::channel();
+    agent.torn_down(Requester::new(mpsc::unbounded_channel().0, reply), notes);
+    let Err(Refusal::Failed(failed)) = answer.await.unwrap() else { panic!("it has failed") };
+    assert_eq!(failed.why.matches("cannot rename into").count(), 1, "{}", failed.why);
+    assert!(agent.generation.is_some());
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_followed_is_followed_after_a_restart_without_room_for_its_notes_which_are_written_later() {
+    let (mut agent, _world, root) = agent("resume");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let text = "[trunk.eth1]\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 3\n";
+    let kept = agent.generations.keep(text).unwrap();
+    agent.generations.mark(Some(&kept)).unwrap();
+    std::fs::write(&agent.manifest, text).unwrap();
+    let beside = root.join("state/lockdown.new");
+    obstruct(&beside);
+    agent.start();
+    assert_eq!(agent.generation, Some(kept));
+    for reason in [Reason::Start, Reason::Timer] {
+        agent.woken(Wake::now(reason));
+        let errors = status.borrow().manifest.errors.clone();
+        assert!(errors.len() == 1 && errors[0].message.contains("lockdown.new"), "{errors:?}");
+    }
+    let (request, answer) = apply();
+    agent.serve(request);
+    agent.advance();
+    assert!(matches!(answer.await, Ok(Err(Refusal::Failed(_)))), "an apply needs the room");
+    std::fs::remove_dir_all(&beside).unwrap();
+    agent.woken(Wake::now(Reason::Timer));
+    assert!(root.join("state/lockdown.nft").exists());
+    assert_eq!(status.borrow().manifest.errors, []);
     std::fs::remove_dir_all(root).unwrap();
 }
 

@@ -71,7 +71,8 @@ async fn a_guest_with_more_of_everything_is_read_back_as_it_was_written() {
 #[tokio::test]
 async fn a_guest_that_leaves_is_asked_kept_and_only_by_force_destroyed_and_its_volume_stays() {
     let timeout = Duration::from_secs(15);
-    let mut world = World::open_with(Timing { shutdown_timeout: timeout, ..Timing::default() }).await;
+    let mut world =
+        World::open_with(Timing { shutdown_timeout: timeout, start_interval: Duration::from_secs(1) }).await;
     let desired = desired(guest("t-leave"));
     world.settle(&desired).await;
     let gone = without_guests(&desired);

@@ -49,7 +49,7 @@ const REST: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 const BRIDGE: &str = "/sys/class/net/br20";
 /// What a first apply surely writes, by the words of [`write`]; else a kind of write was overlooked.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "netlink",
     "nftables",
     "sysctl",
@@ -60,6 +60,7 @@ const KINDS: [&str; 10] = [
     "libvirt define",
     "libvirt net-start",
     "rename",
+    "link ",
 ];
 
 fn every_stop_converges(lab: &Lab) -> Result<(), String> {

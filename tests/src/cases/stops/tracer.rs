@@ -24,7 +24,7 @@ use crate::cases::daemon::USER;
 const SCRIPT: &str = "read -r line; exec setpriv --reuid=\"$0\" --regid=\"$0\" --init-groups --inh-caps=-all,+net_admin \
                       --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin --no-new-privs \
                       --seccomp-filter=\"$1\" /usr/sbin/bulkheadd";
-const WRITES: [i64; 8] = [
+const WRITES: [i64; 9] = [
     libc::SYS_write,
     libc::SYS_sendto,
     libc::SYS_writev,
@@ -33,6 +33,7 @@ const WRITES: [i64; 8] = [
     libc::SYS_rename,
     libc::SYS_renameat,
     libc::SYS_renameat2,
+    libc::SYS_linkat,
 ];
 const FILTER: &str = "/run/lab-traced.bpf";
 const LOG: &str = "/run/lab-traced.log";
@@ -198,6 +199,7 @@ fn entered(thread: Pid) -> Option<String> {
             memory.vectors(vectors, number)?
         }
         libc::SYS_rename => return memory.text(registers.rsi).map(|path| format!("rename {path}")),
+        libc::SYS_linkat => return memory.text(registers.r10).map(|path| format!("link {path}")),
         _ => return memory.text(registers.r10).map(|path| format!("rename {path}")),
     };
     let descriptor = std::fs::read_link(format!("/proc/{thread}/fd/{}", registers.rdi)).ok()?;

@@ -89,6 +89,13 @@ async fn turn_until(agent: &mut Agent, name: Name) {
     }
 }
 
+/// Turns until the apply or the teardown under way has ended.
+async fn end_work(agent: &mut Agent) {
+    while agent.work.is_some() {
+        turn_until(agent, Name::Guests).await;
+    }
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_more_applies_and_keeps_nobody_else_waiting() {
     let (agent, _world, root) = agent("full");
@@ -129,9 +136,7 @@ async fn an_apply_takes_the_files_up_while_another_one_is_under_way_and_both_are
     agent.advance();
     assert!(first.try_recv().is_err() && second.try_recv().is_err());
     let_go(&world);
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     let generation = agent.generation.as_ref().map(|generation| generation.number);
     for answer in [first, second] {
         let summary = answer.await.unwrap().unwrap();
@@ -162,9 +167,7 @@ async fn what_an_apply_makes_is_no_repair_and_what_mends_the_host_later_is() {
     let_go(&world);
     world.writes.lock().unwrap().insert(Name::Limits);
     let _answer = apply_trunk(&mut agent, "eth1");
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     assert!(world.writes.lock().unwrap().is_empty(), "it has written");
     assert_eq!(status.borrow().wakes, []);
     world.writes.lock().unwrap().insert(Name::Limits);
@@ -182,18 +185,14 @@ async fn a_teardown_is_in_the_status_from_its_beginning_and_no_more_once_it_has_
     agent.publisher = publisher;
     let_go(&world);
     let _answer = apply_trunk(&mut agent, "eth1");
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     assert!(!status.borrow().teardown);
     let (done, answer) = oneshot::channel();
     agent.serve(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done });
     agent.advance();
     assert!(status.borrow().teardown);
     // Nothing says which guests run here, so that none can be ended.
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     assert!(matches!(answer.await, Ok(Err(Refusal::Failed(_)))));
     assert!(!status.borrow().teardown);
     std::fs::remove_dir_all(root).unwrap();
@@ -257,9 +256,7 @@ async fn a_teardown_that_could_not_be_noted_is_refused_before_anything_is_shut_d
     agent.publisher = publisher;
     let_go(&world);
     let _answer = apply_trunk(&mut agent, "eth1");
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     for beside in ["state/intent/generation.new", "run/generation.new"] {
         obstruct(&root.join(beside));
         let (done, answer) = oneshot::channel();
@@ -370,9 +367,7 @@ async fn an_apply_with_force_is_told_that_one_without_it_took_its_place() {
     let first = apply_trunk_as(&mut agent, "eth1", true);
     let second = apply_trunk(&mut agent, "eth1");
     let_go(&world);
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     for (answer, withdrawn) in [(first, true), (second, false)] {
         let Err(Refusal::Failed(failed)) = answer.await.unwrap() else { panic!("something is left") };
         assert_eq!(failed.why.ends_with("a later apply without --force took its place"), withdrawn, "{}", failed.why);
@@ -389,16 +384,12 @@ async fn a_status_says_of_a_newer_manifest_nothing_that_was_seen_for_an_earlier_
     let stands = || (status.borrow().ready, status.borrow().verified);
     let _first = apply_trunk(&mut agent, "eth1");
     assert_eq!(stands(), (false, false));
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     assert_eq!(stands(), (true, true));
     let _second = apply_trunk(&mut agent, "eth2");
     assert_eq!(status.borrow().manifest.generation, agent.generation.as_ref().map(|generation| generation.number));
     assert_eq!(stands(), (false, false));
-    while agent.work.is_some() {
-        turn_until(&mut agent, Name::Guests).await;
-    }
+    end_work(&mut agent).await;
     assert_eq!(stands(), (true, true));
     std::fs::remove_dir_all(root).unwrap();
 }

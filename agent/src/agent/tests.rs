@@ -259,10 +259,10 @@ async fn a_teardown_that_could_not_be_noted_is_refused_before_anything_is_shut_d
     end_work(&mut agent).await;
     for beside in ["state/intent/generation.new", "run/generation.new"] {
         obstruct(&root.join(beside));
-        let (done, answer) = oneshot::channel();
+        let (done, mut answer) = oneshot::channel();
         agent.serve(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done });
         agent.advance();
-        let Ok(Err(Refusal::Failed(failed))) = answer.await else { panic!("it is refused") };
+        let Ok(Err(Refusal::Failed(failed))) = answer.try_recv() else { panic!("it is refused at once") };
         assert!(failed.why.starts_with("nothing was torn down") && failed.why.contains(beside), "{}", failed.why);
         assert!(agent.work.is_none() && agent.generation.is_some() && !status.borrow().teardown);
         assert!(agent.reconciler.torn().is_empty());
@@ -306,10 +306,10 @@ async fn what_was_followed_is_followed_after_a_restart_without_room_for_its_note
         let errors = status.borrow().manifest.errors.clone();
         assert!(errors.len() == 1 && errors[0].message.contains("lockdown.new"), "{errors:?}");
     }
-    let (request, answer) = apply();
+    let (request, mut answer) = apply();
     agent.serve(request);
     agent.advance();
-    assert!(matches!(answer.await, Ok(Err(Refusal::Failed(_)))), "an apply needs the room");
+    assert!(matches!(answer.try_recv(), Ok(Err(Refusal::Failed(_)))), "an apply needs the room");
     std::fs::remove_dir_all(&beside).unwrap();
     agent.woken(Wake::now(Reason::Timer));
     assert!(root.join("state/lockdown.nft").exists());

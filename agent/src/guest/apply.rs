@@ -124,35 +124,70 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
 const UNDEFINE: sys::virDomainUndefineFlagsValues =
     sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM;
 
-/// Sets our facets in the definition that a domain has, or defines a new one. The definition is read just before, with its
-/// secrets, so that whatever else it holds is written back; where the part that we speak of is no longer the one that the
-/// plan saw, such as after a snapshot, nothing is written.
+/// How often a definition is made of a newer one before the step gives up on somebody who goes on changing it.
+const ROUNDS: usize = 3;
+
+/// Sets our facets in the definition that a domain has, or defines a new one.
 fn define(connect: &Connect, guest: &GuestName, wanted: &Definition, found: Option<&Definition>) -> Result<(), Error> {
+    define_from(connect, guest, wanted, found, &mut || definition(connect, guest.as_str()))
+}
+
+/// The definition is read with its secrets, so that whatever else it holds is written back; where the part that we speak of is
+/// no longer the one that the plan saw, such as after a snapshot, nothing is written. libvirt cannot write on the condition
+/// that nothing has changed, so the definition is read again right before: what somebody has written meanwhile is edited anew.
+pub(super) fn define_from(
+    connect: &Connect,
+    guest: &GuestName,
+    wanted: &Definition,
+    found: Option<&Definition>,
+    read: &mut dyn FnMut() -> Result<Option<String>, Error>,
+) -> Result<(), Error> {
     let name = guest.as_str();
-    let current = match Domain::lookup_by_name(connect, name) {
+    let mut current = read()?;
+    for _ in 0..ROUNDS {
+        let xml = edit(name, wanted, found, current.as_deref())?;
+        let ours_alone = current.as_deref().map_or(Ok(true), is_as_made).refused("dumpxml --inactive", name)?;
+        if current.is_some() {
+            unoccupied(connect, "define", guest)?;
+        }
+        let now = read()?;
+        if now != current {
+            current = now;
+            continue;
+        }
+        // libvirt itself refuses where the name is taken by a domain of another uuid.
+        let domain = Domain::define_xml(connect, &xml).refused("define", name)?;
+        if ours_alone && let Err(error) = set_mark(&domain, name, |xml| mark_as_made(name, xml)) {
+            // Without the note the domain stays defined when it leaves the manifest, which loses nothing.
+            tracing::warn!(guest = name, error = chain(&error), "cannot note that the definition is ours alone");
+        }
+        return Ok(());
+    }
+    Err(Error::Changed { operation: "define", object: name.to_owned() })
+}
+
+/// What libvirt has of a domain for its next start, with its secrets; `None` where there is no such domain.
+pub(super) fn definition(connect: &Connect, name: &str) -> Result<Option<String>, Error> {
+    match Domain::lookup_by_name(connect, name) {
         Ok(domain) => {
             let flags = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
-            Some(domain.get_xml_desc(flags).refused("dumpxml --inactive --security-info", name)?)
+            domain.get_xml_desc(flags).map(Some).refused("dumpxml --inactive --security-info", name)
         }
-        Err(error) if error.code() == ErrorNumber::NoDomain => None,
-        Err(error) => return Err(error).refused("find domain", name),
-    };
-    let read = current.as_deref().map(read_domain).transpose().refused("dumpxml --inactive", name)?;
+        Err(error) if error.code() == ErrorNumber::NoDomain => Ok(None),
+        Err(error) => Err(error).refused("find domain", name),
+    }
+}
+
+/// The definition to write in the place of the current one, if that is ours and as the plan saw it.
+fn edit(name: &str, wanted: &Definition, found: Option<&Definition>, current: Option<&str>) -> Result<String, Error> {
+    let read = current.map(read_domain).transpose().refused("dumpxml --inactive", name)?;
     if read.as_ref().is_some_and(|read| !read.owned) {
         return Err(Error::Foreign { operation: "define", object: format!("domain {name}") });
     }
     if read.as_ref().map(|read| &read.definition) != found {
         return Err(Error::Changed { operation: "define", object: name.to_owned() });
     }
-    let ours_alone = current.as_deref().map_or(Ok(true), is_as_made).refused("dumpxml --inactive", name)?;
-    let xml = domain_xml(name, wanted, current.as_deref()).refused("define", name)?;
-    // libvirt itself refuses where the name is taken by a domain of another uuid.
-    let domain = Domain::define_xml(connect, &xml).refused("define", name)?;
-    if ours_alone && let Err(error) = set_mark(&domain, name, |xml| mark_as_made(name, xml)) {
-        // Without the note the domain stays defined when it leaves the manifest, which loses nothing.
-        tracing::warn!(guest = name, error = chain(&error), "cannot note that the definition is ours alone");
-    }
-    Ok(())
+    domain_xml(name, wanted, current).refused("define", name)
 }
 
 /// Puts a mark of ours that is made of the definition as libvirt has it now in the place of the one in it.

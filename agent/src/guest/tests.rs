@@ -8,6 +8,8 @@ use bulkhead_types::Outcome;
 use virt::domain::Domain;
 use virt::storage_pool::StoragePool;
 
+use super::apply::{define_from, definition};
+use super::definition::Definition;
 use super::error::Refused as _;
 use super::model::{Desired, Guest, Observed, State, Timing};
 use super::{Admission, Error, Libvirt, Plan, plan, samples};
@@ -125,7 +127,45 @@ async fn only_a_definition_that_nobody_else_has_written_into_may_be_forgotten() 
 }
 
 #[tokio::test]
-async fn a_guest_with_which_somebody_began_to_work_after_the_look_is_not_ended() {
+async fn what_somebody_writes_into_a_definition_while_it_is_edited_is_kept() {
+    let (libvirt, desired) = (libvirt("beside").await, desired());
+    let (observed, _) = apply(&libvirt, &desired).await;
+    let found = observed.domains["example"].definition.clone();
+    let wanted = Definition { memory: found.memory * 2, ..found.clone() };
+    // Somebody describes the domain after each of the first so many reads.
+    let attempt = |times: usize| {
+        let (found, wanted) = (found.clone(), wanted.clone());
+        move |connect: &virt::connect::Connect| {
+            let mut reads = 0;
+            let mut read = || {
+                let xml = definition(connect, "example")?;
+                reads += 1;
+                if reads <= times {
+                    let text = format!("description {reads}");
+                    let domain = Domain::lookup_by_name(connect, "example").refused("find", "")?;
+                    let (kind, flags) =
+                        (virt::sys::VIR_DOMAIN_METADATA_DESCRIPTION, virt::sys::VIR_DOMAIN_AFFECT_CONFIG);
+                    domain.set_metadata(kind.cast_signed(), Some(&text), None, None, flags).refused("desc", "")?;
+                }
+                Ok(xml)
+            };
+            let result = define_from(connect, &"example".parse().unwrap(), &wanted, Some(&found), &mut read);
+            Ok((result, definition(connect, "example")?.unwrap()))
+        }
+    };
+    let (result, xml) = libvirt.call(Duration::from_secs(5), attempt(9)).await.unwrap();
+    assert!(matches!(result, Err(Error::Changed { .. })), "{result:?}");
+    assert!(xml.contains("<description>description 4<"), "three rounds, the first with two reads: {xml}");
+    let unchanged = libvirt.observe(&desired).await.unwrap();
+    assert_eq!(unchanged.domains["example"].definition, found);
+    let (result, xml) = libvirt.call(Duration::from_secs(5), attempt(2)).await.unwrap();
+    assert!(result.is_ok(), "{result:?}");
+    assert!(xml.contains("<description>description 2<"), "{xml}");
+    assert_eq!(libvirt.observe(&desired).await.unwrap().domains["example"].definition, wanted);
+}
+
+#[tokio::test]
+async fn a_guest_with_which_somebody_began_to_work_after_the_look_is_neither_ended_nor_defined() {
     let (libvirt, desired) = (libvirt("occupied").await, desired());
     apply(&libvirt, &desired).await;
     let gone = Desired { guests: Vec::new(), ..desired.clone() };
@@ -145,8 +185,11 @@ async fn a_guest_with_which_somebody_began_to_work_after_the_look_is_not_ended()
         Domain::define_xml(connect, &xml).map(drop).refused("define", "")
     };
     libvirt.call(Duration::from_secs(5), install).await.unwrap();
-    for (plan, first) in [(asked, "shutdown example"), (forced, "destroy example")] {
-        assert_eq!(plan.steps[0].to_string(), first);
+    let mut bigger = desired.clone();
+    bigger.guests[0].memory *= 2;
+    let bigger = plan(&bigger, &observed, &Admission::default());
+    for (plan, first) in [(asked, "shutdown example"), (forced, "destroy example"), (bigger, "define example anew")] {
+        assert!(plan.steps[0].to_string().starts_with(first), "{plan:?}");
         let report = libvirt.apply(&plan, &|| None, &mut |_, _| {}).await;
         let (_, outcome) = &report.steps[0];
         let Outcome::Failed(why) = outcome else { panic!("{outcome:?}") };

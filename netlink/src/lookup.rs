@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_types::{IfName, Mac};
 
-use crate::model::{Address, Desired, Kind, LINK_GROUP, Link, Observed, Port, Route, Segment, Unread};
+use crate::model::{Address, Desired, Host, Kind, LINK_GROUP, Link, Observed, Port, Route, Segment, Unread};
 
 /// One manifest and one look at the kernel.
 pub(crate) struct Lookup<'a> {
@@ -85,6 +85,13 @@ impl<'a> Lookup<'a> {
     /// The segment whose bridge or VLAN link has that name.
     pub(crate) fn segment_of(&self, name: &str) -> Option<&'a Segment> {
         self.segments.get(name).copied()
+    }
+
+    /// What the manifest gives the host on the bridge of that name, if the link is not ours, or no longer: its group may have been
+    /// changed by somebody, and what we put there is declared still.
+    pub(crate) fn declared_on_foreign(&self, link: &Link) -> Option<&'a Host> {
+        let segment = self.segment_of(&link.name).filter(|segment| segment.bridge.as_str() == link.name);
+        segment.filter(|_| link.own().is_none()).and_then(|segment| segment.host.as_ref())
     }
 
     /// Every link.

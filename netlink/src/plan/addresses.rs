@@ -99,15 +99,23 @@ fn port(built: &BuiltSegment<'_>, vlan: u32, lookup: &Lookup<'_>, phases: &mut P
     delete(&segment.into(), link.as_str(), &goes, lookup, phases);
 }
 
-/// Deletes addresses with our protocol number from links that are no segment's.
+/// Deletes addresses with our protocol number from links that are no segment's, but for those that are declared on a bridge that
+/// is no longer in our group: without them the host may be out of reach.
 fn on_other_links(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
     let segments = built.segments.iter();
     let planned: BTreeSet<u32> = segments.flat_map(|built| [Some(built.bridge), built.vlan]).flatten().collect();
     for link in lookup.links().filter(|link| !planned.contains(&link.index) && !gone.contains(&link.index)) {
-        let ours: Vec<&Address> =
-            lookup.addresses_on(link.index).filter(|address| address.protocol == PROTOCOL).collect();
+        let declared: &[IpNet] = lookup.declared_on_foreign(link).map_or(&[], |host| &host.addresses);
+        let (stay, mut goes): (Vec<&Address>, Vec<&Address>) = lookup
+            .addresses_on(link.index)
+            .filter(|address| address.protocol == PROTOCOL)
+            .partition(|address| declared.contains(&address.address));
+        // With a primary address the kernel deletes its secondary ones, and on a foreign link none is added again.
+        let takes_along =
+            |gone: &Address| stay.iter().any(|other| other.secondary && other.address.trunc() == gone.address.trunc());
+        goes.retain(|address| address.secondary || !takes_along(address));
         if let Ok(name) = link.name.parse::<IfName>() {
-            delete(&SegmentBridge::left(name), &link.name, &ours, lookup, phases);
+            delete(&SegmentBridge::left(name), &link.name, &goes, lookup, phases);
         }
     }
 }

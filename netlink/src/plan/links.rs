@@ -155,6 +155,15 @@ fn clashes(found: &Found<'_>, phases: &mut Phases) -> bool {
             phases.segment_notice(segment, Cause::Clash, text);
             continue;
         }
+        if was_ours(segment, link) {
+            let text = format!(
+                "{name} is no longer in our group (it is in link group {}; ours are in {LINK_GROUP}). It is left alone, with what \
+                 the manifest gives the host on it. `ip link set {name} group {LINK_GROUP}` gives it back",
+                link.group
+            );
+            phases.segment_notice(segment, Cause::Clash, text);
+            continue;
+        }
         let what = if other == name.as_str() {
             format!("{name} cannot be made: a foreign link has that name")
         } else {
@@ -171,6 +180,16 @@ fn clashes(found: &Found<'_>, phases: &mut Phases) -> bool {
         );
     }
     clash
+}
+
+/// Whether a foreign link is as we make one, and only its group is not: a bridge has the MAC that we gave it, a VLAN link the
+/// alias.
+fn was_ours(segment: &Segment, link: &Link) -> bool {
+    match link.kind {
+        Kind::Bridge(_) => link.name == segment.bridge.as_str() && link.mac == Some(segment.mac),
+        Kind::Vlan { .. } => link.name == segment.vlan_link.as_str() && link.alias == Some(trunk_alias(&segment.trunk)),
+        Kind::Other(_) => false,
+    }
 }
 
 /// The MTU of VLAN link, bridge and ports; `None` if that of the trunk is not known.

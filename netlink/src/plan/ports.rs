@@ -96,6 +96,14 @@ fn guest(built: &BuiltSegment<'_>, name: &IfName, port: &Port, link: &Link, look
 /// A declared port that stands somewhere else: it is not ours to move.
 fn misplaced(name: &IfName, port: &Port, link: &Link, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
     let master = link.master.filter(|index| !gone.contains(index)).and_then(|index| lookup.link(index));
+    let bridge = &port.bridge;
+    if master.is_some_and(|master| master.own().is_none() && master.name == bridge.as_str()) {
+        let text = format!(
+            "{name} stands on {bridge}, which is not in our group: its flags, its MTU and its MAC entry there are not set. The \
+             policy goes by the bridge's name and holds. Its segment says what to do with {bridge}"
+        );
+        return phases.notice(Object::Segment(port.segment.clone()), Cause::Held, text);
+    }
     let (cause, stands, passes) = match master {
         None => (Cause::Held, "on no bridge".to_owned(), "nothing passes through it"),
         Some(master) if master.own().is_some() => {
@@ -105,7 +113,6 @@ fn misplaced(name: &IfName, port: &Port, link: &Link, lookup: &Lookup<'_>, gone:
             (Cause::Violation, format!("on {}", master.name), "what passes through it there is not filtered")
         }
     };
-    let bridge = &port.bridge;
     let text = format!(
         "{name} stands {stands} and belongs on {bridge}; {passes}. Put it back with `ip link set {name} master {bridge}`, or \
          restart its guest"

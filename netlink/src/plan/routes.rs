@@ -33,7 +33,7 @@ pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>,
             rivals.entry(key(route)).or_default().push(route);
         }
         let serves = wanted.get(&key(route)).is_some_and(|(segment, gateway)| is(route, segment, *gateway));
-        if let Some(link) = own(route, lookup).filter(|_| !serves) {
+        if let Some(link) = own(route, lookup).filter(|_| !serves && !stays_on_foreign(route, &wanted, lookup)) {
             let bridge = built.by_bridge(&link).map_or_else(|| SegmentBridge::left(link), |built| built.segment.into());
             phases.delete_routes.push(Step::DeleteRoute { bridge, route: route.clone() });
         }
@@ -113,6 +113,16 @@ fn is_default(route: &Route) -> bool {
 
 fn is(route: &Route, built: &BuiltSegment<'_>, gateway: IpAddr) -> bool {
     is_default(route) && route.gateway == Some(gateway) && route.index == Some(built.bridge)
+}
+
+/// Whether a route is declared on a bridge that is no longer in our group, and no other that can be made needs its place.
+fn stays_on_foreign(route: &Route, wanted: &Wanted<'_, '_>, lookup: &Lookup<'_>) -> bool {
+    let link = route.index.and_then(|index| lookup.link(index));
+    let host = link.and_then(|link| lookup.declared_on_foreign(link));
+    let declared = host.zip(route.gateway).is_some_and(|(host, gateway)| {
+        host.gateways.contains(&gateway) && metric(gateway, host.metric) == route.metric
+    });
+    declared && is_default(route) && !wanted.contains_key(&key(route))
 }
 
 /// The ownership predicate: the link of the route if Bulkhead made it, by its protocol and by leading through one link.

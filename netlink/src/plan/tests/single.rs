@@ -279,6 +279,49 @@ fn a_declared_port_on_somebody_else_s_bridge_is_a_violation_and_is_not_touched()
     assert_eq!((texts(&plan, Cause::Violation).len(), texts(&plan, Cause::Held).len()), (0, 1), "{plan:#?}");
 }
 
+fn set_group(observed: &mut Observed, link: &str, group: u32) {
+    let index = observed.link(&name(link)).unwrap().index;
+    observed.links.get_mut(index).unwrap().group = group;
+}
+
+#[test]
+fn a_bridge_that_lost_our_group_keeps_the_host_s_addresses_and_routes_and_says_how_it_is_given_back() {
+    let segments = vec![visible(1, &["10.0.1.1/24"], &["10.0.1.254"])];
+    let declared = Port { segment: segment_name(1), bridge: name("br1"), mac: mac(5) };
+    let desired = Desired { segments, ports: BTreeMap::from([(name("tap0"), declared)]) };
+    let mut observed = made(&desired, host(&["eth0"]));
+    let bridge = observed.link(&name("br1")).unwrap().index;
+    observed.links.insert(Link { master: Some(bridge), port: Some(PortFlags::uplink(true)), ..port_of_tap() });
+    let whole = made(&desired, observed);
+    for lost in ["br1", "vlan1"] {
+        let mut observed = whole.clone();
+        set_group(&mut observed, lost, 0);
+        let rest = plan(&desired, &observed);
+        assert!(rest.steps.is_empty(), "{rest:#?}");
+        let back = format!("`ip link set {lost} group 25192` gives it back");
+        assert!(matches!(&texts(&rest, Cause::Clash)[..], [text] if text.ends_with(&back)), "{rest:#?}");
+        assert!(rest.notices.iter().all(|notice| !notice.text.contains("Put it back")), "{rest:#?}");
+        set_group(&mut observed, lost, LINK_GROUP);
+        assert!(plan(&desired, &observed).is_empty());
+    }
+    let mut gone = whole;
+    set_group(&mut gone, "br1", 0);
+    let hidden = plan(&Desired { segments: vec![hidden(1, "eth0")], ..desired }, &gone);
+    let steps: Vec<String> = hidden.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(steps.len(), 2, "what is no longer declared goes from there: {steps:#?}");
+}
+
+#[test]
+fn on_a_bridge_that_lost_our_group_an_address_that_is_not_declared_goes_unless_it_takes_a_declared_one_along() {
+    let with = |addresses: &[&str]| Desired { segments: vec![visible(1, addresses, &[])], ..Desired::default() };
+    let mut observed = made(&with(&["10.0.1.1/24", "10.0.1.2/24", "10.0.2.1/24"]), host(&["eth0"]));
+    assert_eq!(observed.addresses.iter().filter(|address| address.secondary).count(), 1);
+    set_group(&mut observed, "br1", 0);
+    let rest = plan(&with(&["10.0.1.2/24"]), &observed);
+    let steps: Vec<String> = rest.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(steps, ["ip address delete 10.0.2.1/24 dev br1"]);
+}
+
 #[test]
 fn the_work_of_a_plan_and_of_a_state_grows_as_the_host_does() {
     let visits = |segments: u32| {

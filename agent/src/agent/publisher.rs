@@ -72,7 +72,8 @@ impl Publisher {
             self.repaired(looked);
         }
         let rests = |since| reconciler.rooms().all(|room| reconciler.rests_since(room.name(), since));
-        self.making = self.making.filter(|since| reconciler.manifest().is_none() || !rests(*since));
+        let made = |since| reconciler.verified() || rests(since);
+        self.making = self.making.filter(|since| reconciler.manifest().is_none() || !made(*since));
         self.report(reconciler, looked);
         if looked.name == Name::Policy && reconciler.states().policy.observed().is_some() {
             self.status.counted_at_us = Some(microseconds(SystemTime::now()));

@@ -179,6 +179,36 @@ async fn what_an_apply_makes_is_no_repair_and_what_mends_the_host_later_is() {
 }
 
 #[tokio::test]
+async fn what_mends_the_host_is_a_repair_although_a_room_was_never_left_in_peace_since_the_host_was_made() {
+    let (mut agent, world, root) = agent("peace");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let_go(&world);
+    let _answer = apply_trunk(&mut agent, "eth1");
+    agent.work = None;
+    let turn = async |agent: &mut Agent| {
+        let now = Instant::now();
+        agent.reconciler.begin(now, &[]);
+        agent.reconciler.wake(Wake::now(Reason::Slices));
+        let rested = agent.reconciler.next_begin(now).unwrap_or(now + SOON);
+        tokio::select! {
+            Some(looked) = agent.reconciler.next() => agent.look_ended(&looked),
+            () = sleep_until(rested) => {}
+        }
+    };
+    while !agent.reconciler.verified() {
+        turn(&mut agent).await;
+    }
+    world.writes.lock().unwrap().insert(Name::Limits);
+    while !world.writes.lock().unwrap().is_empty() {
+        turn(&mut agent).await;
+    }
+    let reasons: Vec<_> = status.borrow().wakes.iter().map(|wake| wake.reason.clone()).collect();
+    assert_eq!(reasons, ["slices"]);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
 async fn a_teardown_is_in_the_status_from_its_beginning_and_no_more_once_it_has_failed() {
     let (mut agent, world, root) = agent("torn");
     let (publisher, status) = Publisher::new();

@@ -78,6 +78,11 @@ fn trunk_late(lab: &Lab) -> Result<(), String> {
         let by_trunk = guest.why.as_deref().is_some_and(|why| why.contains("eth1"));
         if guest.state == GuestState::Held && by_trunk { Ok(()) } else { Err(format!("{guest:?}")) }
     })?;
+    // What is made from then on is told as a repair.
+    lab.wait("the host to be verified without the trunk", TOLD_DEADLINE, || {
+        let status = lab.status()?;
+        if status.verified { Ok(()) } else { Err(brief(&status)) }
+    })?;
     let plan = daemon::plan()?;
     if !plan.is_empty() {
         return Err(format!("something can be done without the trunk: {plan:?}"));

@@ -4,7 +4,7 @@ mod batch;
 mod sysctl;
 mod wire;
 
-use bulkhead_types::{Outcome, Report, chain};
+use bulkhead_types::{Cancelled, Outcome, Progress, Report, chain};
 
 use crate::error::Refused;
 use crate::plan::Plan;
@@ -34,18 +34,12 @@ impl Kernel {
     /// or refused them already, and each is reported as the kernel acknowledged it. Where the conversation itself breaks
     /// off, all that is left is skipped: observe and plan again. `cancelled` is asked before each send: once it gives a reason,
     /// all that is left is skipped for it.
-    pub async fn apply(
-        &mut self,
-        plan: &Plan,
-        cancelled: &(dyn Fn() -> Option<&'static str> + Sync),
-        progress: &mut (dyn FnMut(&Step, &Outcome) + Send),
-    ) -> Report<Step> {
+    pub async fn apply(&mut self, plan: &Plan, cancelled: Cancelled<'_>, progress: Progress<'_, Step>) -> Report<Step> {
         let mut report = Report::default();
         let mut broken = None;
         for Batch { method, steps } in batch::cut(&plan.steps) {
             broken = broken.or_else(|| cancelled().map(str::to_owned));
-            let skip = |step: &Step| broken.as_deref().or_else(|| report.stopped(step)).map(str::to_owned);
-            let skips: Vec<Option<String>> = steps.iter().map(skip).collect();
+            let skips: Vec<Option<Outcome>> = steps.iter().map(|step| report.skip(step, broken.as_deref())).collect();
             let going: Vec<&Step> =
                 steps.iter().zip(&skips).filter(|(_, skip)| skip.is_none()).map(|(s, _)| s).collect();
             let whole = going.len() == steps.len();
@@ -53,7 +47,7 @@ impl Kernel {
             let mut results = results.into_iter();
             for (step, skip) in steps.iter().zip(skips) {
                 let outcome = match skip {
-                    Some(why) => Outcome::Skipped(why),
+                    Some(skipped) => skipped,
                     None => results.next().unwrap_or(Ok(())).map_or_else(Outcome::Failed, |()| Outcome::Done),
                 };
                 progress(step, &outcome);

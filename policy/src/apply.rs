@@ -1,6 +1,6 @@
 //! The only write: the whole plan as one transaction.
 
-use bulkhead_types::{Outcome, Report, chain};
+use bulkhead_types::{Outcome, Progress, Report};
 
 use crate::error::Error;
 use crate::plan::Plan;
@@ -11,15 +11,12 @@ use crate::wire;
 impl Ruleset {
     /// Commits the plan. The kernel takes all of it or nothing: where it refuses one command, every step failed, for the same
     /// cause, and nothing has changed. An empty plan sends nothing.
-    pub async fn apply(&mut self, plan: &Plan, progress: &mut (dyn FnMut(&Step, &Outcome) + Send)) -> Report<Step> {
+    pub async fn apply(&mut self, plan: &Plan, progress: Progress<'_, Step>) -> Report<Step> {
         let mut report = Report::default();
         if plan.is_empty() {
             return report;
         }
-        let outcome = match self.commit(&plan.steps).await {
-            Ok(()) => Outcome::Done,
-            Err(error) => Outcome::Failed(chain(&error)),
-        };
+        let outcome = Outcome::of(self.commit(&plan.steps).await);
         for step in &plan.steps {
             progress(step, &outcome);
             report.record(step.clone(), outcome.clone());

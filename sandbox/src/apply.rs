@@ -1,6 +1,6 @@
 //! The only writes of this room, all of them calls to systemd.
 
-use bulkhead_types::{Outcome, Report, chain};
+use bulkhead_types::{Cancelled, Outcome, Progress, Report};
 
 use crate::error::Error;
 use crate::plan::{Plan, Step};
@@ -8,26 +8,16 @@ use crate::systemd::Systemd;
 use crate::unit;
 
 impl Systemd {
-    /// Makes the calls of a plan in their order. After a failed one the later ones of the same guest are skipped; other guests
-    /// go on. `cancelled` is asked before each step: once it gives a reason, the steps that are left are skipped for it.
-    /// `progress` is told each step and its end as it happens.
+    /// Makes the calls of a plan in their order. What [`Report::skip`] says is skipped, the others go on. `progress` is told each
+    /// step and its end as it happens.
     ///
     /// The answer of systemd is not the proof: observe and plan again, and the plan is empty.
-    pub async fn apply(
-        &mut self,
-        plan: &Plan,
-        cancelled: &(dyn Fn() -> Option<&'static str> + Sync),
-        progress: &mut (dyn FnMut(&Step, &Outcome) + Send),
-    ) -> Report<Step> {
+    pub async fn apply(&mut self, plan: &Plan, cancelled: Cancelled<'_>, progress: Progress<'_, Step>) -> Report<Step> {
         let mut report = Report::default();
         for step in &plan.steps {
-            let stopped = report.stopped(step).map(str::to_owned);
-            let outcome = match stopped.or_else(|| cancelled().map(str::to_owned)) {
-                Some(why) => Outcome::Skipped(why),
-                None => match self.execute(step).await {
-                    Ok(()) => Outcome::Done,
-                    Err(error) => Outcome::Failed(chain(&error)),
-                },
+            let outcome = match report.skip(step, cancelled()) {
+                Some(skipped) => skipped,
+                None => Outcome::of(self.execute(step).await),
             };
             progress(step, &outcome);
             report.record(step.clone(), outcome);

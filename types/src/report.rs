@@ -101,6 +101,13 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl Outcome {
+    /// How a write ended that answered so.
+    pub fn of<E: Error>(result: Result<(), E>) -> Self {
+        result.map_or_else(|error| Self::Failed(chain(&error)), |()| Self::Done)
+    }
+}
+
 /// An error and all its causes in one line, as [`Outcome::Failed`] carries it.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
@@ -112,6 +119,12 @@ pub fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+/// Asked before a write: why no further one is wanted, or `None` while it is.
+pub type Cancelled<'a> = &'a (dyn Fn() -> Option<&'static str> + Sync);
+
+/// Hears of each step and its end, once it has ended.
+pub type Progress<'a, S> = &'a mut (dyn FnMut(&S, &Outcome) + Send);
 
 /// What applying a plan did: every step of the plan, in its order, with its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,14 +142,16 @@ impl<S> Default for Report<S> {
 }
 
 impl<S: Step> Report<S> {
-    /// Why a step is not to be tried: an earlier step of its object, or of one that it needs, failed or was skipped.
+    /// How a step ends that is not to be tried: an earlier step of its object, or of one that it needs, failed or was skipped,
+    /// or else no further write is wanted at all. `None`: it is to be tried.
     #[must_use]
-    pub fn stopped(&self, step: &S) -> Option<&str> {
+    pub fn skip(&self, step: &S, cancelled: Option<&str>) -> Option<Outcome> {
         let objects = [Some(step.object()), step.needs()];
-        objects.into_iter().flatten().find_map(|object| self.stopped.get(&object)).map(String::as_str)
+        let stopped = objects.into_iter().flatten().find_map(|object| self.stopped.get(&object)).map(String::as_str);
+        stopped.or(cancelled).map(|why| Outcome::Skipped(why.to_owned()))
     }
 
-    /// Takes down how a step ended. What [`Self::stopped`] says of later ones follows from it.
+    /// Takes down how a step ended. What [`Self::skip`] says of later ones follows from it.
     pub fn record(&mut self, step: S, outcome: Outcome) {
         let why = match &outcome {
             Outcome::Done => None,
@@ -186,38 +201,78 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Serialize)]
-    struct Write(&'static str, Object, Option<Object>);
+    struct Write {
+        text: &'static str,
+        object: Object,
+        needs: Option<Object>,
+        required: bool,
+    }
+
+    fn write(text: &'static str, object: Object) -> Write {
+        Write { text, object, needs: None, required: true }
+    }
 
     impl fmt::Display for Write {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
+            f.write_str(self.text)
         }
     }
 
     impl Step for Write {
         fn object(&self) -> Object {
-            self.1.clone()
+            self.object.clone()
         }
         fn needs(&self) -> Option<Object> {
-            self.2.clone()
+            self.needs.clone()
         }
+        fn required(&self) -> bool {
+            self.required
+        }
+    }
+
+    fn skipped(why: &str) -> Option<Outcome> {
+        Some(Outcome::Skipped(why.to_owned()))
+    }
+
+    fn pool(name: &str) -> Object {
+        Object::Pool(name.to_owned())
+    }
+
+    fn web() -> Object {
+        Object::Guest("web".parse().unwrap())
     }
 
     #[test]
     fn a_failure_stops_its_object_and_what_needs_it_and_nobody_else() {
-        let pool = |name: &str| Object::Pool(name.to_owned());
-        let guest = Object::Guest("web".parse().unwrap());
         let mut report = Report::default();
-        report.record(Write("pool-define a", pool("a"), None), Outcome::Failed("no".to_owned()));
-        report.record(Write("pool-define b", pool("b"), None), Outcome::Done);
-        assert_eq!(report.stopped(&Write("pool-start a", pool("a"), None)), Some("`pool-define a` failed"));
-        assert_eq!(report.stopped(&Write("pool-start b", pool("b"), None)), None);
-        assert_eq!(report.stopped(&Write("define web", guest.clone(), None)), None);
-        let volume = Write("vol-create", guest.clone(), Some(pool("a")));
-        let why = report.stopped(&volume).map(str::to_owned).unwrap();
-        assert_eq!(why, "`pool-define a` failed");
-        report.record(volume, Outcome::Skipped(why));
+        report.record(write("pool-define a", pool("a")), Outcome::Failed("no".to_owned()));
+        report.record(write("pool-define b", pool("b")), Outcome::Done);
+        assert_eq!(report.skip(&write("pool-start a", pool("a")), None), skipped("`pool-define a` failed"));
+        assert_eq!(report.skip(&write("pool-start b", pool("b")), None), None);
+        assert_eq!(report.skip(&write("define web", web()), None), None);
+        let volume = Write { needs: Some(pool("a")), ..write("vol-create", web()) };
+        let skip = report.skip(&volume, None);
+        assert_eq!(skip, skipped("`pool-define a` failed"));
+        report.record(volume, skip.unwrap());
         // The first failure is named, however long the chain from it is.
-        assert_eq!(report.stopped(&Write("define web", guest, None)), Some("`pool-define a` failed"));
+        assert_eq!(report.skip(&write("define web", web()), None), skipped("`pool-define a` failed"));
+    }
+
+    #[test]
+    fn once_no_further_write_is_wanted_each_step_is_skipped_and_a_failure_before_it_is_still_named() {
+        let mut report = Report::default();
+        report.record(write("pool-define a", pool("a")), Outcome::Failed("no".to_owned()));
+        let cancelled = Some("the manifest has changed");
+        assert_eq!(report.skip(&write("define web", web()), cancelled), skipped("the manifest has changed"));
+        assert_eq!(report.skip(&write("pool-start a", pool("a")), cancelled), skipped("`pool-define a` failed"));
+        assert_eq!(report.skip(&write("define web", web()), None), None, "it is wanted again");
+    }
+
+    #[test]
+    fn a_failed_step_that_its_object_does_without_stops_nothing() {
+        let mut report = Report::default();
+        let optional = Write { required: false, ..write("address add", web()) };
+        report.record(optional, Outcome::Failed("no".to_owned()));
+        assert_eq!(report.skip(&write("start web", web()), None), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_types::{GuestName, Outcome, Report, chain};
+use bulkhead_types::{Cancelled, GuestName, Outcome, Progress, Report, chain};
 use tokio::time::Instant;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -25,20 +25,13 @@ use super::xml::{XmlError, domain_xml, is_as_made, mark_as_made, mark_away, read
 const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Libvirt {
-    /// Applies a plan. A failed step skips the later ones of the same object, and those that need that object; the others
-    /// go on. `cancelled` is asked before each step, since one may take a minute: once it gives a reason, the steps that are left
-    /// are skipped for it. `progress` hears of each step once it has ended.
-    pub async fn apply(
-        &self,
-        plan: &Plan,
-        cancelled: &(dyn Fn() -> Option<&'static str> + Sync),
-        progress: &mut (dyn FnMut(&Step, &Outcome) + Send),
-    ) -> Report<Step> {
+    /// Makes the calls of a plan in their order, each of which may take a minute. What [`Report::skip`] says is skipped, the
+    /// others go on.
+    pub async fn apply(&self, plan: &Plan, cancelled: Cancelled<'_>, progress: Progress<'_, Step>) -> Report<Step> {
         let mut report = Report::default();
         for step in &plan.steps {
-            let stopped = report.stopped(step).map(str::to_owned);
-            let outcome = match stopped.or_else(|| cancelled().map(str::to_owned)) {
-                Some(why) => Outcome::Skipped(why),
+            let outcome = match report.skip(step, cancelled()) {
+                Some(skipped) => skipped,
                 None => self.one(step).await,
             };
             progress(step, &outcome);

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::*;
-use crate::rooms::{Look, Policy, Progress, Room, View, Walk, walk};
+use crate::rooms::{Look, OnDone, Policy, Room, View, Walk, walk};
 
 /// What a test has seen and decides.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl AnyRoom for Fake {
         self.target = target;
         news
     }
-    fn look(&self, mode: Mode, cancellation: Cancellation, _: Progress) -> Look {
+    fn look(&self, mode: Mode, cancellation: Cancellation, _: OnDone) -> Look {
         let (name, world) = (self.name, Arc::clone(&self.world));
         world.began.lock().unwrap().push((name, mode));
         if name == Name::Policy {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_types::{Cause, IfName, Notice, Object, Outcome, Report, chain};
+use bulkhead_types::{Cancelled, Cause, IfName, Notice, Object, Outcome, Progress, Report};
 use serde::Serialize;
 
 use crate::manifest;
@@ -117,6 +117,11 @@ impl bulkhead_types::Step for Step {
     fn object(&self) -> Object {
         Object::Resolver
     }
+
+    /// No bridge waits for the servers of another, nor for the file.
+    fn required(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Display for Step {
@@ -201,26 +206,26 @@ impl Resolver {
         Ok(Observed { resolved, file, linked: file::linked() })
     }
 
-    /// Writes. `cancelled` is asked before each step: once it gives a reason, the steps that are left are skipped for it.
+    /// Writes, until it is cancelled.
     pub async fn apply(
         &mut self,
         plan: &bulkhead_types::Plan<Step>,
-        cancelled: &(dyn Fn() -> Option<&'static str> + Sync),
-        progress: &mut (dyn FnMut(&Step, &Outcome) + Send),
+        cancelled: Cancelled<'_>,
+        progress: Progress<'_, Step>,
     ) -> Report<Step> {
         let mut report = Report::default();
         for step in &plan.steps {
-            let outcome = match cancelled() {
-                Some(why) => Outcome::Skipped(why.to_owned()),
-                None => self.one(step).await.map_or_else(|error| Outcome::Failed(chain(&error)), |()| Outcome::Done),
+            let outcome = match report.skip(step, cancelled()) {
+                Some(skipped) => skipped,
+                None => Outcome::of(self.execute(step).await),
             };
             progress(step, &outcome);
-            report.steps.push((step.clone(), outcome));
+            report.record(step.clone(), outcome);
         }
         report
     }
 
-    async fn one(&mut self, step: &Step) -> Result<(), Error> {
+    async fn execute(&mut self, step: &Step) -> Result<(), Error> {
         match step {
             Step::SetServers { index, servers, .. } => self.bus.set(*index, servers).await,
             Step::WriteFile { text } => file::write(text),

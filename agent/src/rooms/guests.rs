@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bulkhead_api::{self as api, GuestState, Phase, Status};
 use bulkhead_policy::model as policy;
-use bulkhead_types::{Cause, GuestName, Notice, Object, Outcome, Plan, Report, chain};
+use bulkhead_types::{Cause, GuestName, Notice, Object, Plan, Progress, Report, chain};
 
 use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Walk, Wanted, limits, walk};
 use crate::guest::{self, Admission, Hold, Libvirt, model};
@@ -76,7 +76,7 @@ impl Room for Guests {
         &mut self,
         plan: &Plan<Self::Step>,
         cancellation: &Cancellation,
-        progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
+        progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
         self.0.apply(plan, &|| cancellation.why(), progress).await
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_sandbox::model::{self, Bounds, Control};
 use bulkhead_sandbox::{self as sandbox, Systemd, unit};
-use bulkhead_types::{GuestName, Known, Object, Outcome, Plan, Report, Step as _, chain};
+use bulkhead_types::{GuestName, Known, Object, Plan, Progress, Report, Step as _, chain};
 
 use super::{Cancellation, Name, OpenError, Room, State, StateOf, States, Unread, Wanted};
 use crate::guest::{self, Hold, Lack, Libvirt};
@@ -56,7 +56,7 @@ impl Room for Limits {
         &mut self,
         plan: &Plan<Self::Step>,
         cancellation: &Cancellation,
-        progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
+        progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
         self.0.apply(plan, &|| cancellation.why(), progress).await
     }

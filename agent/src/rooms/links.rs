@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_netlink::{self as netlink, Kernel, LinkState, SegmentState, Step, model, state};
-use bulkhead_types::{Cause, GuestName, IfName, Notice, Object, Outcome, Plan, Report, chain};
+use bulkhead_types::{Cause, GuestName, IfName, Notice, Object, Plan, Progress, Report, chain};
 
 use super::{Cancellation, Name, OpenError, RemainingStep, Room, State, StateOf, States, Unread, Wanted};
 use crate::guest::{self, Hold, Lack, Libvirt};
@@ -58,7 +58,7 @@ impl Room for Links {
         &mut self,
         plan: &Plan<Self::Step>,
         cancellation: &Cancellation,
-        progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
+        progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
         self.0.apply(plan, &|| cancellation.why(), progress).await
     }

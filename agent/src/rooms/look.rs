@@ -114,7 +114,7 @@ fn remaining<S: Clone + PartialEq>(steps: Vec<S>, tried: &[(S, Outcome)]) -> Vec
 #[cfg(test)]
 mod tests {
     use bulkhead_api::{Phase, Status};
-    use bulkhead_types::{Object, Plan, Report};
+    use bulkhead_types::{Object, Plan, Progress, Report};
 
     use super::*;
     use crate::guest::Libvirt;
@@ -166,12 +166,7 @@ mod tests {
         fn plan((): &(), observed: &usize) -> Plan<Step> {
             Plan { steps: vec![Step::WriteFile { text: observed.to_string() }], notices: Vec::new() }
         }
-        async fn apply(
-            &mut self,
-            plan: &Plan<Step>,
-            _: &Cancellation,
-            _: &mut (dyn FnMut(&Step, &Outcome) + Send),
-        ) -> Report<Step> {
+        async fn apply(&mut self, plan: &Plan<Step>, _: &Cancellation, _: Progress<'_, Step>) -> Report<Step> {
             self.applied += 1;
             let mut report = Report::default();
             plan.steps.iter().for_each(|step| report.record(step.clone(), Outcome::Done));

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bulkhead_types::{GuestName, Object, Outcome, Plan, Report};
+use bulkhead_types::{GuestName, Object, Plan, Progress, Report};
 
 use crate::guest::{Hold, Libvirt};
 use crate::manifest::Desired;
@@ -32,7 +32,7 @@ pub(crate) use policy::{Policy, counters};
 pub(crate) use resolver::Dns;
 pub(crate) use slot::{AnyRoom, Slot};
 #[cfg(test)]
-pub(crate) use slot::{Look, Progress};
+pub(crate) use slot::{Look, OnDone};
 pub(crate) use state::{RemainingStep, State, Unread, View};
 
 /// A room, by its name.
@@ -200,7 +200,7 @@ pub(crate) trait Room: fmt::Debug + Send + 'static {
         &mut self,
         plan: &Plan<Self::Step>,
         cancellation: &Cancellation,
-        progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
+        progress: Progress<'_, Self::Step>,
     ) -> impl Future<Output = Report<Self::Step>> + Send;
     /// What it finds on a host that is not asked, for a plan without one.
     fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String>;

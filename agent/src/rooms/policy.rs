@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bulkhead_api::{Allow, Counter, Owner, Phase, Status};
 use bulkhead_netlink::model as netlink;
 use bulkhead_policy::{self as policy, Ruleset, model};
-use bulkhead_types::{IfName, Object, Outcome, Plan, Report, chain};
+use bulkhead_types::{IfName, Object, Plan, Progress, Report, chain};
 
 use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
 use crate::guest::Libvirt;
@@ -62,7 +62,7 @@ impl Room for Policy {
         &mut self,
         plan: &Plan<Self::Step>,
         _: &Cancellation,
-        progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
+        progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
         self.0.apply(plan, progress).await
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bulkhead_api::{Phase, Status};
-use bulkhead_types::{Object, Outcome, Plan, Report, chain};
+use bulkhead_types::{Object, Plan, Progress, Report, chain};
 
 use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
 use crate::guest::Libvirt;
@@ -54,7 +54,7 @@ impl Room for Dns {
         &mut self,
         plan: &Plan<Self::Step>,
         cancellation: &Cancellation,
-        progress: &mut (dyn FnMut(&Self::Step, &Outcome) + Send),
+        progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
         self.0.apply(plan, &|| cancellation.why(), progress).await
     }

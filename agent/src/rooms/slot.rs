@@ -16,7 +16,7 @@ use bulkhead_api::{Done, Status, Step};
 /// A look under way, beside the loop.
 pub(crate) type Look = Pin<Box<dyn Future<Output = Findings> + Send>>;
 /// Hears of each step once it has ended.
-pub(crate) type Progress = Box<dyn FnMut(Done) + Send>;
+pub(crate) type OnDone = Box<dyn FnMut(Done) + Send>;
 
 /// A room as the loop knows it, whatever its types are.
 pub(crate) trait AnyRoom: fmt::Debug + Send {
@@ -31,7 +31,7 @@ pub(crate) trait AnyRoom: fmt::Debug + Send {
     /// Takes up what it is to make from now on. True when that is another thing than before.
     fn retarget(&mut self, wanted: Wanted<'_>, states: &States) -> bool;
     /// Looks, and makes its target until it is cancelled.
-    fn look(&self, mode: Mode, cancellation: Cancellation, progress: Progress) -> Look;
+    fn look(&self, mode: Mode, cancellation: Cancellation, progress: OnDone) -> Look;
     /// Looks what this would take, and writes nothing.
     fn plan(&self, wanted: Wanted<'_>, states: &States) -> Look;
     /// Whether it was read and nothing is left to write.
@@ -59,7 +59,7 @@ impl<R: Room> Slot<R> {
         Box::new(Self { room: Arc::new(Mutex::new(room)), desired: None })
     }
 
-    fn begin(&self, desired: Arc<R::Desired>, mode: Mode, cancellation: Cancellation, mut progress: Progress) -> Look {
+    fn begin(&self, desired: Arc<R::Desired>, mode: Mode, cancellation: Cancellation, mut progress: OnDone) -> Look {
         let room = Arc::clone(&self.room);
         Box::pin(async move {
             let (state, done) = look(&mut *room.lock().await, &desired, mode, &cancellation, &mut *progress).await;
@@ -105,7 +105,7 @@ impl<R: Room> AnyRoom for Slot<R> {
         news
     }
 
-    fn look(&self, mode: Mode, cancellation: Cancellation, progress: Progress) -> Look {
+    fn look(&self, mode: Mode, cancellation: Cancellation, progress: OnDone) -> Look {
         match &self.desired {
             Some(desired) => self.begin(Arc::clone(desired), mode, cancellation, progress),
             None => Box::pin(async { Findings { name: R::NAME, done: Vec::new(), keep: Box::new(|_| ()) } }),

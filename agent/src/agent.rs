@@ -4,6 +4,7 @@
 
 mod apply;
 mod boot;
+mod generations;
 mod load;
 mod publisher;
 mod requests;
@@ -17,11 +18,12 @@ use std::sync::Arc;
 use bulkhead_api::{Ended, Phase, Problem};
 use tokio::time::{Instant, sleep_until};
 
-use crate::generations::{Generation, Generations};
 use crate::reconcile::{Looked, Reconciler};
 use crate::rooms::Name;
 use crate::socket::{Request, Requests};
 use crate::watch::{Dirty, Reason, Wake};
+use generations::Generation;
+pub(crate) use generations::{Directories, Generations};
 pub(crate) use publisher::Publisher;
 use requests::Work;
 pub(crate) use watchdog::Watchdog;

@@ -11,8 +11,7 @@ use bulkhead_types::chain;
 use clap::Parser;
 use tokio::task::LocalSet;
 
-use crate::agent::{Agent, Publisher, Watchdog};
-use crate::generations::{Directories, Generations};
+use crate::agent::{Agent, Directories, Generations, Publisher, Watchdog};
 use crate::guest::{self, Libvirt};
 use crate::manifest;
 use crate::reconcile::Reconciler;

@@ -1,9 +1,10 @@
 //! The agent of Bulkhead: sequences the rooms and knows nothing of kernels.
 
 mod agent;
+mod atomic;
+mod checksum;
 pub mod cli;
 pub mod daemon;
-pub mod generations;
 pub mod guest;
 pub mod manifest;
 pub mod offline;

@@ -5,6 +5,9 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+/// A manifest of many files may be larger than each of them; a file that is larger than this was never written by us.
+pub(crate) const MOST_BYTES: u64 = 256 << 20;
+
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {

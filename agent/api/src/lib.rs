@@ -11,6 +11,8 @@ mod error;
 mod report;
 mod status;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 pub use client::Client;
 pub use error::{ApplyFailed, ManifestInvalid, Why};
 pub use report::{Done, Ended, Phase, Plan, Step, Summary};
@@ -18,6 +20,13 @@ pub use status::{
     Allow, Counter, Guest, GuestState, Limit, Manifest, Nic, Owner, PhaseTimes, Problem, Refused, Segment, State,
     Status, Trunk, Wake,
 };
+
+/// A time as the socket says it: microseconds since 1970. A clock before that is 0.
+#[must_use]
+pub fn microseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// The interface's name.
 pub const INTERFACE: &str = "io.bulkhead.Agent";

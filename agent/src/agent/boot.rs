@@ -6,8 +6,9 @@ use bulkhead_api::{ManifestInvalid, Problem};
 use bulkhead_types::chain;
 
 use super::Agent;
+use super::generations::{self, Generation, Generations, Marker};
 use super::load::{Files, Right, files, problem};
-use crate::generations::{self, Generation, Generations, Marker, sha256};
+use crate::checksum::sha256;
 use crate::manifest::{self, Desired, HostId, IdentityError, Source};
 
 /// What to follow.

@@ -9,7 +9,7 @@ use bulkhead_policy::lockdown;
 use bulkhead_types::chain;
 
 use super::Agent;
-use crate::generations::{self, Generation};
+use super::generations::{self, Generation};
 use crate::manifest::{self, Desired, HostId, IdentityError, ReadError};
 use crate::rooms::Name;
 use crate::watch::{Reason, Wake};

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bulkhead_api::{Done, Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken};
+use bulkhead_api::{Done, Ended, Manifest, Phase, PhaseTimes, Problem, Status, Wake as Woken, microseconds};
 use bulkhead_policy::model::Counter;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::generations::{Generation, microseconds};
+use super::generations::Generation;
 use crate::manifest::Desired;
 use crate::reconcile::{Looked, Reconciler};
 use crate::rooms::{self, Name};

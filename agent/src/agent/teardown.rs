@@ -11,8 +11,8 @@ use bulkhead_types::{Known, chain};
 use tokio::time::Instant;
 
 use super::Agent;
+use super::generations::Notes;
 use super::requests::{Requester, Work, failed};
-use crate::generations::Notes;
 use crate::guest::model::{DomainFound, Timing};
 use crate::rooms::{AnyRoom, Name, not_asked, populated};
 use crate::socket::Refusal;

@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use super::load::Right;
 use super::requests::Requester;
 use super::*;
-use crate::generations::Directories;
 use crate::manifest::Desired;
 use crate::reconcile::tests::{World, let_go, rooms};
 use crate::rooms::State;

@@ -1,8 +1,8 @@
 //! Numbers and texts as people read them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use bulkhead_api::client;
+use bulkhead_api::{client, microseconds};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -38,8 +38,7 @@ pub(super) fn duration(us: u64) -> String {
 
 /// The time, in microseconds since 1970. A clock before that makes every age "just now", which is as good as any other.
 pub(super) fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+    microseconds(SystemTime::now())
 }
 
 /// How long before `now` something was, both in microseconds since 1970. Clocks are set, so it may be later than now.

@@ -21,5 +21,5 @@ pub enum Error {
     File(#[source] io::Error),
     /// The file could not be replaced.
     #[error(transparent)]
-    Replace(#[from] crate::generations::Error),
+    Replace(#[from] crate::atomic::Error),
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::{fs, io};
 
 use super::{Error, FILE};
-use crate::generations::{MOST_BYTES, replace};
-use crate::regular;
+use crate::regular::MOST_BYTES;
+use crate::{atomic, regular};
 
 pub(super) fn read() -> Result<Option<String>, Error> {
     text(Path::new(FILE))
@@ -27,7 +27,7 @@ pub(super) fn linked() -> bool {
 }
 
 pub(super) fn write(text: &str) -> Result<(), Error> {
-    Ok(replace(Path::new(FILE), text)?)
+    Ok(atomic::replace(Path::new(FILE), text)?)
 }
 
 pub(super) fn remove() -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! What is followed, whatever stands in the files of the manifest and of the state.
 
 use super::*;
-use crate::generations::Directories;
+use crate::agent::Directories;
 use std::fs;
 use std::path::PathBuf;
 

@@ -18,7 +18,7 @@ pub(crate) use tree::Element;
 pub use tree::XmlError;
 
 use super::model::{Away, NAMESPACE};
-use crate::generations::sha256;
+use crate::checksum::sha256;
 
 /// The ownership mark of the object of that name.
 fn mark(name: &str) -> Element {

@@ -10,24 +10,23 @@
 
 mod sealed;
 
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
-use crate::regular;
-pub use sealed::{Damage, sha256};
+use bulkhead_api::microseconds;
 
-/// A manifest of many files may be larger than each of them; what is larger than this was never written by us.
-pub(crate) const MOST_BYTES: u64 = 256 << 20;
+use crate::checksum::sha256;
+use crate::regular::MOST_BYTES;
+use crate::{atomic, regular};
+use sealed::Damage;
 
 /// Where the state stands.
 #[derive(Debug, Clone)]
-pub struct Directories {
+pub(crate) struct Directories {
     /// Outlives a boot: `/var/lib/bulkhead`.
-    pub state: PathBuf,
+    pub(crate) state: PathBuf,
     /// Outlives the daemon: `/run/bulkhead`.
-    pub runtime: PathBuf,
+    pub(crate) runtime: PathBuf,
 }
 
 impl Default for Directories {
@@ -39,7 +38,7 @@ impl Default for Directories {
 /// Why the state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", path.display())]
-pub struct Error {
+pub(crate) struct Error {
     /// What was tried, as a verb.
     action: &'static str,
     /// On which file or directory.
@@ -71,8 +70,15 @@ enum FileError {
 impl Error {
     /// The file or directory.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl From<atomic::Error> for Error {
+    fn from(error: atomic::Error) -> Self {
+        let atomic::Error { action, path, source } = error;
+        Self { action, path, source: source.into() }
     }
 }
 
@@ -83,28 +89,28 @@ fn failed<E: Into<FileError>>(action: &'static str, path: &Path) -> impl FnOnce(
 
 /// One applied manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generation {
+pub(crate) struct Generation {
     /// Its number, from 1.
-    pub number: u64,
+    pub(crate) number: u64,
     /// The manifest, as one text.
-    pub text: String,
+    pub(crate) text: String,
     /// Whether its file's checksum vouches for the text; files of earlier versions have none.
-    pub vouched: bool,
+    pub(crate) vouched: bool,
     /// When it was written, in microseconds since 1970; `None` where the file system does not say.
-    pub applied_at_us: Option<u64>,
+    pub(crate) applied_at_us: Option<u64>,
 }
 
 impl Generation {
     /// SHA-256 of the text in hex: `tail -n +2 FILE | sha256sum`, as the first line of the file has it.
     #[must_use]
-    pub fn sha256(&self) -> String {
+    pub(crate) fn sha256(&self) -> String {
         sha256(&self.text)
     }
 }
 
 /// What is followed, as it was noted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Marker {
+pub(crate) enum Marker {
     /// Nobody has noted anything: since the boot, or ever.
     Unset,
     /// Nothing: there was no manifest, or it was torn down.
@@ -120,7 +126,7 @@ pub enum Marker {
 
 /// Notes of what is followed that are on the disk and not yet in their places.
 #[derive(Debug)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// Each file, and where it is to be: the next boot's before this one's.
     files: Vec<(PathBuf, PathBuf)>,
 }
@@ -130,21 +136,21 @@ impl Notes {
     ///
     /// # Errors
     /// A file cannot be renamed.
-    pub fn place(self) -> Result<(), Error> {
-        self.files.iter().try_for_each(|(beside, path)| rename(beside, path))
+    pub(crate) fn place(self) -> Result<(), Error> {
+        self.files.iter().try_for_each(|(beside, path)| Ok(atomic::rename(beside, path)?))
     }
 }
 
 /// The generations of this host.
 #[derive(Debug)]
-pub struct Generations {
+pub(crate) struct Generations {
     directories: Directories,
 }
 
 impl Generations {
     /// The generations in these directories; the one for the state is made by the service's unit.
     #[must_use]
-    pub fn new(directories: Directories) -> Self {
+    pub(crate) fn new(directories: Directories) -> Self {
         Self { directories }
     }
 
@@ -152,7 +158,7 @@ impl Generations {
     ///
     /// # Errors
     /// The file is there and cannot be read, or names nothing.
-    pub fn of_this_boot(&self) -> Result<Marker, Error> {
+    pub(crate) fn of_this_boot(&self) -> Result<Marker, Error> {
         read_marker(&self.marker_of_this_boot())
     }
 
@@ -160,7 +166,7 @@ impl Generations {
     ///
     /// # Errors
     /// The file is there and cannot be read, or names nothing.
-    pub fn last(&self) -> Result<Marker, Error> {
+    pub(crate) fn last(&self) -> Result<Marker, Error> {
         read_marker(&self.lasting_marker())
     }
 
@@ -169,7 +175,7 @@ impl Generations {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn mark(&self, generation: Option<&Generation>) -> Result<(), Error> {
+    pub(crate) fn mark(&self, generation: Option<&Generation>) -> Result<(), Error> {
         self.notes(generation)?.place()
     }
 
@@ -177,7 +183,7 @@ impl Generations {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn notes(&self, generation: Option<&Generation>) -> Result<Notes, Error> {
+    pub(crate) fn notes(&self, generation: Option<&Generation>) -> Result<Notes, Error> {
         let some = |generation: &Generation| format!("{} {}\n", generation.number, generation.sha256());
         let text = generation.map_or_else(|| "none\n".to_owned(), some);
         let directory = self.directories.state.join("intent");
@@ -185,7 +191,7 @@ impl Generations {
         let mut files = Vec::new();
         for path in [self.lasting_marker(), self.marker_of_this_boot()] {
             if !says(&path, &text) {
-                files.push((write_beside(&path, &text)?, path));
+                files.push((atomic::write_beside(&path, &text)?, path));
             }
         }
         Ok(Notes { files })
@@ -196,7 +202,7 @@ impl Generations {
     ///
     /// # Errors
     /// The directory cannot be listed.
-    pub fn numbers(&self) -> Result<Vec<u64>, Error> {
+    pub(crate) fn numbers(&self) -> Result<Vec<u64>, Error> {
         let directory = self.directory();
         let entries = match fs::read_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -216,7 +222,7 @@ impl Generations {
     ///
     /// # Errors
     /// Its file cannot be read, or is not the one that was written.
-    pub fn read(&self, number: u64) -> Result<Generation, Error> {
+    pub(crate) fn read(&self, number: u64) -> Result<Generation, Error> {
         let path = self.file(number);
         let bytes = regular::read(&path, MOST_BYTES).map_err(failed("read", &path))?;
         let (text, vouched) = sealed::open(bytes).map_err(failed("read", &path))?;
@@ -228,7 +234,7 @@ impl Generations {
     ///
     /// # Errors
     /// The directory cannot be read, the file cannot be written, or no number is left for it.
-    pub fn keep(&self, text: &str) -> Result<Generation, Error> {
+    pub(crate) fn keep(&self, text: &str) -> Result<Generation, Error> {
         let newest = self.numbers()?.first().copied();
         // One that is damaged is not overwritten: a person may want to look at it.
         match newest.map(|number| self.read(number)) {
@@ -244,7 +250,7 @@ impl Generations {
         };
         let directory = self.directory();
         fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
-        place_new(&self.file(number), &sealed::seal(text))?;
+        atomic::create(&self.file(number), &sealed::seal(text))?;
         self.read(number)
     }
 
@@ -252,7 +258,7 @@ impl Generations {
     ///
     /// # Errors
     /// The file cannot be written or removed.
-    pub fn lockdown(&self, text: Option<&str>) -> Result<(), Error> {
+    pub(crate) fn lockdown(&self, text: Option<&str>) -> Result<(), Error> {
         let path = self.directories.state.join("lockdown.nft");
         let Some(text) = text else {
             return match fs::remove_file(&path) {
@@ -261,7 +267,7 @@ impl Generations {
             };
         };
         // One that says it already is left alone, so that it needs no room on a full disk.
-        if says(&path, text) { Ok(()) } else { replace(&path, text) }
+        if says(&path, text) { Ok(()) } else { Ok(atomic::replace(&path, text)?) }
     }
 
     fn directory(&self) -> PathBuf {
@@ -270,7 +276,7 @@ impl Generations {
 
     /// Where the generation of this number is.
     #[must_use]
-    pub fn file(&self, number: u64) -> PathBuf {
+    pub(crate) fn file(&self, number: u64) -> PathBuf {
         self.directory().join(file_name(number))
     }
 
@@ -306,13 +312,6 @@ fn marker(text: &str) -> Option<Marker> {
     sha256.as_ref().is_none_or(whole).then_some(Marker::Generation { number, sha256 })
 }
 
-/// Microseconds since 1970; a clock before that is 0.
-#[must_use]
-pub fn microseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
 fn file_name(number: u64) -> String {
     format!("{number}.toml")
 }
@@ -320,50 +319,6 @@ fn file_name(number: u64) -> String {
 /// Whether a file says just this. What is no regular file says nothing.
 fn says(path: &Path, text: &str) -> bool {
     regular::read(path, text.len() as u64).is_ok_and(|bytes| bytes == text.as_bytes())
-}
-
-/// Replaces a file, or what else stands in its place, as a whole: written beside it, brought to the disk, renamed, and the rename
-/// brought to the disk.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    rename(&write_beside(path, text)?, path)
-}
-
-fn rename(beside: &Path, path: &Path) -> Result<(), Error> {
-    fs::rename(beside, path).map_err(failed("rename into", path))?;
-    bring_to_disk(path)
-}
-
-/// The same for a file that is not there yet: one that is there after all is an error, and stays as it is.
-fn place_new(path: &Path, text: &str) -> Result<(), Error> {
-    let beside = write_beside(path, text)?;
-    // Unlike a rename, a link never replaces anything.
-    let linked = fs::hard_link(&beside, path).map_err(failed("make", path));
-    fs::remove_file(&beside).map_err(failed("remove", &beside))?;
-    linked?;
-    bring_to_disk(path)
-}
-
-/// Writes a file beside its place and brings it to the disk. What stands there, whatever it is, was left by a crash or by
-/// somebody else: it is removed and never opened.
-fn write_beside(path: &Path, text: &str) -> Result<PathBuf, Error> {
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside)(error)),
-        _ => {}
-    }
-    let write = || {
-        let mut file = File::create_new(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(failed("write", &beside))?;
-    Ok(beside)
-}
-
-/// Brings to the disk that a file has this name.
-fn bring_to_disk(path: &Path) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
 }
 
 #[cfg(test)]
@@ -556,16 +511,6 @@ mod tests {
         }
         assert_eq!(generations.numbers().unwrap(), [1]);
         assert_eq!(generations.keep("a = 3\n").unwrap().number, 2);
-    }
-
-    #[test]
-    fn a_generation_never_takes_the_place_of_another_file() {
-        let (ground, _generations) = Ground::new("place");
-        let path = ground.0.join("state/5.toml");
-        fs::write(&path, "mine\n").unwrap();
-        assert!(place_new(&path, "ours\n").is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "mine\n");
-        assert!(!path.with_extension("new").exists());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bulkhead_api::{Ended, Phase, Problem};
 use tokio::time::{Instant, sleep_until};
 
-use crate::reconcile::{Looked, Reconciler};
+use crate::reconcile::{EndedLook, Reconciler};
 use crate::rooms::Name;
 use crate::socket::{Request, Requests};
 use crate::watch::{Dirty, Reason, Wake};
@@ -67,7 +67,7 @@ impl Agent {
             tokio::select! {
                 wakes = self.dirty.take() => wakes.into_iter().for_each(|wake| self.woken(wake)),
                 Some(request) = requests.recv() => self.serve(request),
-                Some(looked) = self.reconciler.next() => self.look_ended(&looked),
+                Some(look) = self.reconciler.next() => self.look_ended(&look),
                 () = sleep_until(next) => {}
             }
             self.watchdog.turn(&mut self.reconciler, self.generation.is_none());
@@ -99,16 +99,16 @@ impl Agent {
         self.reconciler.wake(wake);
     }
 
-    fn look_ended(&mut self, looked: &Looked) {
-        let commands = looked.done.iter().filter(|done| done.outcome == Ended::Done).count();
-        if looked.name == Name::Policy && commands > 0 {
+    fn look_ended(&mut self, look: &EndedLook) {
+        let commands = look.done.iter().filter(|done| done.outcome == Ended::Done).count();
+        if look.name == Name::Policy && commands > 0 {
             tracing::info!(phase = Phase::Policy.as_str(), commands, "nft: a transaction of {commands}");
         }
         if let Some(work) = &mut self.work {
-            work.record(looked);
+            work.record(look);
         }
-        self.watchdog.record(looked.name, self.reconciler.states());
-        self.publisher.look_ended(&self.reconciler, looked, self.work.is_some());
+        self.watchdog.record(look.name, self.reconciler.states());
+        self.publisher.look_ended(&self.reconciler, look, self.work.is_some());
     }
 }
 

@@ -77,7 +77,7 @@ struct Looking {
 }
 
 /// A look that has ended.
-pub(crate) struct Looked {
+pub(crate) struct EndedLook {
     pub(crate) name: Name,
     /// What woke it.
     pub(crate) wake: Wake,
@@ -228,7 +228,7 @@ impl Reconciler {
     }
 
     /// The next look that ends; `None` while nobody looks. May be dropped while it waits.
-    pub(crate) async fn next(&mut self) -> Option<Looked> {
+    pub(crate) async fn next(&mut self) -> Option<EndedLook> {
         let ended = match self.looks.join_next().await? {
             Ok(ended) => ended,
             // A bug: the daemon ends by it and is started again, and its walls stay.
@@ -264,7 +264,7 @@ impl Reconciler {
             self.wake_only(&[Name::Links, Name::Limits], wake);
         }
         self.retarget(wake);
-        Some(Looked { name: ended.name, wake, began, done: ended.done })
+        Some(EndedLook { name: ended.name, wake, began, done: ended.done })
     }
 
     /// When a room that is due, and had not rested at that moment, will have.
@@ -275,17 +275,17 @@ impl Reconciler {
 
     /// Whether a room was looked at since then, and nothing more comes of looking again now.
     pub(crate) fn rests_since(&self, name: Name, since: Instant) -> bool {
-        let Some(at) = self.place(name) else { return true };
+        let Some(at) = self.position(name) else { return true };
         let (room, turn) = &self.rooms[at];
         if turn.looking.is_some() {
             return false;
         }
-        let held = |need: &Name| self.place(*need).is_some_and(|need| self.gated(need) && !self.is_seen(need));
-        if self.gated(at) || room.needs().iter().any(held) {
+        let blocked = |need: &Name| self.position(*need).is_some_and(|need| self.gated(need) && !self.is_seen(need));
+        if self.gated(at) || room.needs().iter().any(blocked) {
             return self.rests_since(Name::Policy, since);
         }
-        let looked = turn.last_began.is_some_and(|began| began >= since);
-        looked && (turn.due.is_none() || turn.looks >= LOOKS || turn.is_current() && !room.verified(&self.states))
+        let seen = turn.last_began.is_some_and(|began| began >= since);
+        seen && (turn.due.is_none() || turn.looks >= LOOKS || turn.is_current() && !room.verified(&self.states))
     }
 
     /// Whether everything was read for what it is to make now, and nothing is left to write. A look under way that makes the same
@@ -319,7 +319,7 @@ impl Reconciler {
 
     /// Whether the look at guests that is under way was answered, and is busy with what it makes.
     pub(crate) fn guests_busy(&self) -> bool {
-        let looking = self.place(Name::Guests).and_then(|at| self.rooms[at].1.looking.as_ref());
+        let looking = self.position(Name::Guests).and_then(|at| self.rooms[at].1.looking.as_ref());
         looking.is_some_and(|looking| looking.cancellation.has_observed())
     }
 
@@ -371,7 +371,7 @@ impl Reconciler {
         }
     }
 
-    fn place(&self, name: Name) -> Option<usize> {
+    fn position(&self, name: Name) -> Option<usize> {
         self.rooms.iter().position(|(room, _)| room.name() == name)
     }
 
@@ -391,7 +391,7 @@ impl Reconciler {
     fn gated(&self, at: usize) -> bool {
         let room = &self.rooms[at].0;
         let writes = self.mode(at) == Mode::Apply && !self.torn.contains(&room.name());
-        let stands = self.states.policy.verified() && self.place(Name::Policy).is_some_and(|at| self.is_seen(at));
+        let stands = self.states.policy.verified() && self.position(Name::Policy).is_some_and(|at| self.is_seen(at));
         writes && room.walled() && !stands
     }
 
@@ -415,7 +415,8 @@ impl Reconciler {
         let rested = turn.due.is_some() && turn.looking.is_none() && turn.rested <= now;
         // The first look at links is one that the policy waits for, and not the other way round.
         let reads = room.name() == Name::Links && self.mode(at) == Mode::Plan;
-        let quiet = |need: &Name| self.place(*need).is_none_or(|need| self.is_seen(need) && !self.is_next(need, now));
+        let quiet =
+            |need: &Name| self.position(*need).is_none_or(|need| self.is_seen(need) && !self.is_next(need, now));
         followed && rested && !self.gated(at) && (reads || room.needs().iter().all(quiet))
     }
 }

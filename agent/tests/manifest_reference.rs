@@ -122,9 +122,9 @@ fn every_example_fits_the_schema() {
 }
 
 /// As much of JSON Schema as the manifest's own uses, patterns aside.
-fn fits(schema: &Value, at: &Value, value: &Value, place: &str) {
+fn fits(schema: &Value, at: &Value, value: &Value, path: &str) {
     if let Err(why) = fit(schema, at, value) {
-        panic!("{place}: {why}");
+        panic!("{path}: {why}");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::wire;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A document to run, and where its answer goes.
-struct Job {
+struct Call {
     document: String,
     answer: oneshot::Sender<Result<String, String>>,
 }
@@ -25,7 +25,7 @@ struct Job {
 #[derive(Debug)]
 pub struct Ruleset {
     /// Closing it ends the thread.
-    jobs: Option<mpsc::Sender<Job>>,
+    calls: Option<mpsc::Sender<Call>>,
     thread: Option<thread::JoinHandle<()>>,
     /// Which tables there are.
     pub(crate) lister: Lister,
@@ -43,7 +43,7 @@ impl Ruleset {
     /// [`Error::Open`] if there is no netlink socket to be had, [`Error::Start`] if no thread or no context.
     pub fn open() -> Result<Self, Error> {
         let lister = Lister::open()?;
-        let (jobs, queue) = mpsc::channel::<Job>();
+        let (calls, queue) = mpsc::channel::<Call>();
         let (opened, opening) = mpsc::channel();
         let work = move || {
             let mut context = match Context::new() {
@@ -55,15 +55,15 @@ impl Ruleset {
             };
             let holdable = context.run(&wire::probe(), true).is_ok();
             let _ = opened.send(Ok(holdable));
-            while let Ok(job) = queue.recv() {
+            while let Ok(call) = queue.recv() {
                 // Whoever asked may have given up.
-                let _ = job.answer.send(context.run(&job.document, false));
+                let _ = call.answer.send(context.run(&call.document, false));
             }
         };
         let thread = thread::Builder::new().name("nftables".to_owned());
         let thread = thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
         match opening.recv() {
-            Ok(Ok(holdable)) => Ok(Self { jobs: Some(jobs), thread: Some(thread), lister, holdable, claimed: false }),
+            Ok(Ok(holdable)) => Ok(Self { calls: Some(calls), thread: Some(thread), lister, holdable, claimed: false }),
             Ok(Err(call)) => Err(Error::Start(call, None)),
             Err(mpsc::RecvError) => Err(Error::Gone),
         }
@@ -72,8 +72,8 @@ impl Ruleset {
     /// Runs one document. The inner error is what nftables said against it.
     pub(crate) async fn run(&self, what: &'static str, document: String) -> Result<Result<String, String>, Error> {
         let (answer, answered) = oneshot::channel();
-        let jobs = self.jobs.as_ref().ok_or(Error::Gone)?;
-        jobs.send(Job { document, answer }).map_err(|_| Error::Gone)?;
+        let calls = self.calls.as_ref().ok_or(Error::Gone)?;
+        calls.send(Call { document, answer }).map_err(|_| Error::Gone)?;
         match timeout(PATIENCE, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Error::Gone),
@@ -85,7 +85,7 @@ impl Ruleset {
 impl Drop for Ruleset {
     /// Returns when the socket is closed, so that whoever opens the next one finds the tables free.
     fn drop(&mut self) {
-        self.jobs = None;
+        self.calls = None;
         if let Some(thread) = self.thread.take() {
             // It panics nowhere; if it did, it is gone all the same.
             let _ = thread.join();

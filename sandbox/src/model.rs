@@ -21,8 +21,8 @@ pub type Limits = PerControl<Limit>;
 impl Limits {
     /// These limits as the kernel and systemd can hold them.
     #[must_use]
-    pub fn held(self) -> Self {
-        Self::from_fn(|control| control.held(self[control]))
+    pub fn rounded(self) -> Self {
+        Self::from_fn(|control| control.rounded(self[control]))
     }
 
     /// What the kernel shows of these limits when it lacks some controllers.

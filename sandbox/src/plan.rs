@@ -61,7 +61,7 @@ pub type Plan = bulkhead_types::Plan<Step>;
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     for (guest, limits) in &desired.guests {
-        wanted(&mut plan, guest, limits.held(), observed);
+        wanted(&mut plan, guest, limits.rounded(), observed);
     }
     for (guest, slice) in observed.slices.iter().filter(|(guest, _)| !desired.guests.contains_key(*guest)) {
         left(&mut plan, guest, slice);
@@ -76,10 +76,10 @@ fn wanted(plan: &mut Plan, guest: &GuestName, limits: Limits, observed: &Observe
     let there = observed.slices.get(guest);
     let slice = there.unwrap_or(&none);
     let shown = limits.without(&observed.missing);
-    let held = there.is_some()
+    let stands = there.is_some()
         && slice.properties == Known::Known(limits)
         && slice.cgroup.known().is_some_and(|group| group.as_ref().is_none_or(|group| group.limits == shown));
-    if !held {
+    if !stands {
         plan.steps.push(Step::SetLimits { guest: guest.clone(), limits });
     }
     // A keeper whose group somebody removed: starting it again does nothing, stopping it first does.

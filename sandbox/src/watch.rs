@@ -69,7 +69,7 @@ impl Watch {
             return Err(Error::Bus(zbus::Error::InvalidReply));
         }
         signals.drain();
-        self.writes.follow();
+        self.writes.watch_groups();
         Ok(())
     }
 }

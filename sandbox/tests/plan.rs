@@ -111,7 +111,7 @@ proptest! {
             if readable(slice) {
                 prop_assert!(steps.is_empty(), "{:?}", steps);
                 let shown = slice.cgroup.known().and_then(Option::as_ref).map(|group| group.limits);
-                prop_assert_eq!(shown, Some(limits.held().without(&after.missing)));
+                prop_assert_eq!(shown, Some(limits.rounded().without(&after.missing)));
             } else {
                 // Whoever asks whether its limits hold finds what is left to do, and why.
                 prop_assert!(matches!(steps[..], [Step::SetLimits { .. }]), "{:?}", steps);
@@ -126,8 +126,8 @@ proptest! {
     fn what_is_as_desired_is_left_alone(desired in desired()) {
         let there = |limits: &Limits| Slice {
             kept: true,
-            properties: Known::Known(limits.held()),
-            cgroup: Known::Known(Some(group(limits.held(), true))),
+            properties: Known::Known(limits.rounded()),
+            cgroup: Known::Known(Some(group(limits.rounded(), true))),
         };
         let slices = desired.guests.iter().map(|(guest, limits)| (guest.clone(), there(limits))).collect();
         prop_assert_eq!(plan(&desired, &Observed { slices, ..Observed::default() }), Plan::default());
@@ -139,7 +139,7 @@ proptest! {
         for step in plan(&desired, &observed).steps {
             if let Step::StartSlice { guest } = &step {
                 let set = now.slices[guest].properties.known().copied();
-                prop_assert!(set.is_none_or(|set| set == desired.guests[guest].held()), "{:?}", set);
+                prop_assert!(set.is_none_or(|set| set == desired.guests[guest].rounded()), "{:?}", set);
             }
             now = carry_out(&Plan { steps: vec![step], notices: vec![] }, now);
         }

@@ -66,13 +66,13 @@ pub(crate) fn build(root: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf, Err
     // With the example cargo chooses the same features of the dependencies as for the kernel tests, and builds none twice.
     let build = ["build", "--release", "--locked", "--package", "bulkhead", "--bins", "--example", "reference"];
     cargo(root, &build, progress)?;
-    for (name, place) in [("bulkheadd", "usr/sbin/bulkheadd"), ("bulkhead", "usr/bin/bulkhead")] {
-        install(&target.join("release").join(name), &stage.join(place), 0o755)?;
+    for (name, path) in [("bulkheadd", "usr/sbin/bulkheadd"), ("bulkhead", "usr/bin/bulkhead")] {
+        install(&target.join("release").join(name), &stage.join(path), 0o755)?;
     }
     reference(root, &stage, progress)?;
     progress("staging the package");
-    for (name, place) in INSTALLED {
-        install(&root.join("systemd").join(name), &stage.join(place), 0o644)?;
+    for (name, path) in INSTALLED {
+        install(&root.join("systemd").join(name), &stage.join(path), 0o644)?;
     }
     make_directory(&stage.join("etc/bulkhead/host.d"))?;
     documents(root, &stage, progress)?;
@@ -103,34 +103,34 @@ fn reference(root: &Path, stage: &Path, progress: &dyn Fn(&str)) -> Result<(), E
         compress(&page, &stage.join("usr/share/man").join(format!("man{section}")), progress)?;
     }
     for page in MAN_PAGES {
-        let place = stage.join("usr/share/man").join(page);
-        fs::metadata(&place).map_err(at("find", &place))?;
+        let path = stage.join("usr/share/man").join(page);
+        fs::metadata(&path).map_err(at("find", &path))?;
     }
     for script in list(&completions)? {
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let place = match name.strip_suffix(".bash") {
+        let path = match name.strip_suffix(".bash") {
             Some(command) => format!("usr/share/bash-completion/completions/{command}"),
             None if name.starts_with('_') => format!("usr/share/zsh/vendor-completions/{name}"),
             None => format!("usr/share/fish/vendor_completions.d/{name}"),
         };
-        install(&script, &stage.join(place), 0o644)?;
+        install(&script, &stage.join(path), 0o644)?;
     }
     Ok(())
 }
 
 /// What Debian policy wants under `/usr/share/doc`, the pages that people read first, and manifests to start from.
 fn documents(root: &Path, stage: &Path, progress: &dyn Fn(&str)) -> Result<(), Error> {
-    let place = stage.join("usr/share/doc/bulkhead");
-    install(&root.join("systemd/debian/copyright"), &place.join("copyright"), 0o644)?;
+    let directory = stage.join("usr/share/doc/bulkhead");
+    install(&root.join("systemd/debian/copyright"), &directory.join("copyright"), 0o644)?;
     for page in PAGES {
-        install(&root.join(page), &place.join(page), 0o644)?;
+        install(&root.join(page), &directory.join(page), 0o644)?;
     }
     let changelog = root.join("target/debian/changelog");
     copy(&root.join("CHANGELOG.md"), &changelog)?;
-    compress(&changelog, &place, progress)?;
+    compress(&changelog, &directory, progress)?;
     for example in list(&root.join("examples"))? {
         if example.extension().is_some_and(|e| e == "toml") {
-            install(&example, &place.join("examples").join(example.file_name().unwrap_or_default()), 0o644)?;
+            install(&example, &directory.join("examples").join(example.file_name().unwrap_or_default()), 0o644)?;
         }
     }
     Ok(())
@@ -218,10 +218,10 @@ fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 
 /// Puts `file` into `directory` as gzip, without name and time, so that the same input packs to the same bytes.
 fn compress(file: &Path, directory: &Path, progress: &dyn Fn(&str)) -> Result<(), Error> {
-    let place = directory.join(file.file_name().unwrap_or_default());
-    copy(file, &place)?;
-    set_mode(&place, 0o644)?;
-    output(Command::new("gzip").arg("-9nf").arg(&place), progress)?;
+    let copied = directory.join(file.file_name().unwrap_or_default());
+    copy(file, &copied)?;
+    set_mode(&copied, 0o644)?;
+    output(Command::new("gzip").arg("-9nf").arg(&copied), progress)?;
     Ok(())
 }
 

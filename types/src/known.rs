@@ -34,9 +34,9 @@ impl<T> Known<T> {
     }
 
     /// What follows from the value; nothing follows from an unknown one.
-    pub fn map<U>(self, follows: impl FnOnce(T) -> U) -> Known<U> {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Known<U> {
         match self {
-            Self::Known(value) => Known::Known(follows(value)),
+            Self::Known(value) => Known::Known(change(value)),
             Self::Unknown(why) => Known::Unknown(why),
         }
     }

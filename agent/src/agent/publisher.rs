@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::generations::Generation;
 use crate::manifest::Desired;
-use crate::reconcile::{Looked, Reconciler};
+use crate::reconcile::{EndedLook, Reconciler};
 use crate::rooms::{self, Name};
 
 /// Repairs that are remembered.
@@ -67,15 +67,15 @@ impl Publisher {
     }
 
     /// A room was looked at, for an apply or a teardown (`requested`) or by itself.
-    pub(super) fn look_ended(&mut self, reconciler: &Reconciler, looked: &Looked, requested: bool) {
+    pub(super) fn look_ended(&mut self, reconciler: &Reconciler, look: &EndedLook, requested: bool) {
         if self.making.is_none() && !requested {
-            self.repaired(looked);
+            self.repaired(look);
         }
         let rests = |since| reconciler.rooms().all(|room| reconciler.rests_since(room.name(), since));
         let made = |since| reconciler.verified() || rests(since);
         self.making = self.making.filter(|since| reconciler.manifest().is_none() || !made(*since));
-        self.report(reconciler, looked);
-        if looked.name == Name::Policy && reconciler.states().policy.observed().is_some() {
+        self.report(reconciler, look);
+        if look.name == Name::Policy && reconciler.states().policy.observed().is_some() {
             self.status.counted_at_us = Some(microseconds(SystemTime::now()));
         }
         self.host(reconciler);
@@ -136,14 +136,14 @@ impl Publisher {
     }
 
     /// Keeps what the look tried. Trouble that is gone by itself is no trouble any more.
-    fn report(&mut self, reconciler: &Reconciler, looked: &Looked) {
-        let room = reconciler.rooms().find(|room| room.name() == looked.name);
+    fn report(&mut self, reconciler: &Reconciler, look: &EndedLook) {
+        let room = reconciler.rooms().find(|room| room.name() == look.name);
         let verified = room.is_some_and(|room| room.verified(reconciler.states()));
         let trouble = |done: &Done| done.outcome != Ended::Done;
-        if !looked.done.is_empty() {
-            self.reports.insert(looked.name, looked.done.clone());
-        } else if verified && self.reports.get(&looked.name).is_some_and(|old| old.iter().any(trouble)) {
-            self.reports.remove(&looked.name);
+        if !look.done.is_empty() {
+            self.reports.insert(look.name, look.done.clone());
+        } else if verified && self.reports.get(&look.name).is_some_and(|old| old.iter().any(trouble)) {
+            self.reports.remove(&look.name);
         }
     }
 
@@ -155,8 +155,8 @@ impl Publisher {
     }
 
     /// What a wake led to, where nobody had asked for it.
-    fn repaired(&mut self, looked: &Looked) {
-        let done = looked.done.iter().filter(|done| done.outcome == Ended::Done);
+    fn repaired(&mut self, look: &EndedLook) {
+        let done = look.done.iter().filter(|done| done.outcome == Ended::Done);
         let mut repairs: Vec<String> = done.map(|done| done.text.clone()).collect();
         if repairs.is_empty() {
             return;
@@ -166,11 +166,11 @@ impl Publisher {
             repairs.truncate(STEPS);
             repairs.push(format!("and {more} more"));
         }
-        let latency = u64::try_from(looked.wake.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let latency = u64::try_from(look.wake.at.elapsed().as_micros()).unwrap_or(u64::MAX);
         if self.wakes.len() == WAKES {
             self.wakes.pop_front();
         }
-        let (reason, at_us) = (looked.wake.reason.to_string(), microseconds(looked.wake.time));
+        let (reason, at_us) = (look.wake.reason.to_string(), microseconds(look.wake.time));
         self.wakes.push_back(Woken { reason, at_us, latency_us: latency, repairs });
         self.status.wakes = self.wakes.iter().cloned().collect();
     }

@@ -12,7 +12,7 @@ use super::load::Files;
 use super::teardown::Teardown;
 use super::{Agent, WAITING};
 use crate::manifest::Desired;
-use crate::reconcile::{Looked, Reconciler};
+use crate::reconcile::{EndedLook, Reconciler};
 use crate::rooms::{AnyRoom, States, Wanted};
 use crate::socket::{Answer, Refusal, Request};
 use crate::watch::{Reason, Wake};
@@ -55,13 +55,13 @@ impl Work {
     }
 
     /// A look has ended; one that began before a request is none of its.
-    pub(super) fn record(&mut self, looked: &Looked) {
+    pub(super) fn record(&mut self, look: &EndedLook) {
         let requesters = match self {
             Self::Apply(apply) => &mut apply.requesters[..],
             Self::Teardown(requester, _) => std::slice::from_mut(requester),
         };
-        for requester in requesters.iter_mut().filter(|requester| looked.began >= requester.began.at) {
-            requester.steps.extend(looked.done.iter().cloned());
+        for requester in requesters.iter_mut().filter(|requester| look.began >= requester.began.at) {
+            requester.steps.extend(look.done.iter().cloned());
         }
     }
 

@@ -78,9 +78,9 @@ async fn turn_until(agent: &mut Agent, name: Name) {
         agent.reconciler.begin(now, &[]);
         let rested = agent.reconciler.next_begin(now).unwrap_or(now + SOON);
         tokio::select! {
-            Some(looked) = agent.reconciler.next() => {
-                agent.look_ended(&looked);
-                ended = Some(looked.name);
+            Some(look) = agent.reconciler.next() => {
+                agent.look_ended(&look);
+                ended = Some(look.name);
             }
             () = sleep_until(rested) => {}
         }
@@ -191,7 +191,7 @@ async fn what_mends_the_host_is_a_repair_although_a_room_was_never_left_in_peace
         agent.reconciler.wake(Wake::now(Reason::Slices));
         let rested = agent.reconciler.next_begin(now).unwrap_or(now + SOON);
         tokio::select! {
-            Some(looked) = agent.reconciler.next() => agent.look_ended(&looked),
+            Some(look) = agent.reconciler.next() => agent.look_ended(&look),
             () = sleep_until(rested) => {}
         }
     };

@@ -32,9 +32,9 @@ pub struct Definition {
     pub vcpus_max: u32,
     /// What decides the memory beside its two numbers, such as NUMA cells: who changes one has to change the other, and only
     /// a person can.
-    pub memory_follows: Option<&'static str>,
+    pub memory_decided_by: Option<&'static str>,
     /// The same of the CPUs, such as a topology.
-    pub vcpus_follow: Option<&'static str>,
+    pub vcpus_decided_by: Option<&'static str>,
     /// The cgroup partition.
     pub partition: Option<String>,
     /// The program that runs it: of a definition that was found, the one that it names; of a wanted one, those that may.
@@ -161,10 +161,10 @@ impl Definition {
     #[must_use]
     pub fn differences(&self, found: &Self) -> Vec<String> {
         let mut words = self.lasting_differences(found);
-        if found.memory_follows.is_none() {
+        if found.memory_decided_by.is_none() {
             differ(&mut words, "current memory", &bytes(found.memory_now), &bytes(self.memory_now));
         }
-        if found.vcpus_follow.is_none() {
+        if found.vcpus_decided_by.is_none() {
             differ(&mut words, "current vcpus", &found.vcpus_now, &self.vcpus_now);
         }
         words
@@ -174,10 +174,10 @@ impl Definition {
     #[must_use]
     pub fn lasting_differences(&self, found: &Self) -> Vec<String> {
         let mut words = Vec::new();
-        if found.memory_follows.is_none() {
+        if found.memory_decided_by.is_none() {
             differ(&mut words, "memory", &bytes(found.memory), &bytes(self.memory));
         }
-        if found.vcpus_follow.is_none() {
+        if found.vcpus_decided_by.is_none() {
             differ(&mut words, "vcpus", &found.vcpus_max, &self.vcpus_max);
         }
         differ(&mut words, "partition", &shown(&found.partition), &shown(&self.partition));
@@ -214,12 +214,12 @@ impl Definition {
     #[must_use]
     pub fn fixed_differences(&self, found: &Self) -> Vec<String> {
         let mut words = Vec::new();
-        if let Some(by) = found.memory_follows.filter(|_| found.memory != self.memory) {
+        if let Some(by) = found.memory_decided_by.filter(|_| found.memory != self.memory) {
             let (is, wanted) = (bytes(found.memory), bytes(self.memory));
             words.push(format!("memory {is} instead of {wanted}, which its {by} decide"));
         }
         let vcpus = (found.vcpus_now, found.vcpus_max) != (self.vcpus_now, self.vcpus_max);
-        if let Some(by) = found.vcpus_follow.filter(|_| vcpus) {
+        if let Some(by) = found.vcpus_decided_by.filter(|_| vcpus) {
             let ((now, max), (wanted_now, wanted_max)) =
                 ((found.vcpus_now, found.vcpus_max), (self.vcpus_now, self.vcpus_max));
             words.push(format!("{now} of {max} vcpus instead of {wanted_now} of {wanted_max}, which its {by} decides"));

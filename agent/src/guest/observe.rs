@@ -28,7 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 impl Libvirt {
     /// Takes up what is followed from now on: its guests are not asked to shut down any more, and whether mounts wake depends
     /// on its pools.
-    pub fn follow(&self, desired: &Desired) {
+    pub fn take_up(&self, desired: &Desired) {
         let encrypted = desired.pools.iter().any(|pool| pool.encrypted);
         self.shared.mounts_matter.store(encrypted, Ordering::Relaxed);
         self.shared.patience.declared(desired.guests.iter().map(|guest| &guest.name));

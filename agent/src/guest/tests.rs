@@ -90,11 +90,11 @@ async fn a_plan_for_another_manifest_does_not_forget_that_a_guest_was_asked_to_s
     let gone = Desired { guests: Vec::new(), ..desired.clone() };
     let (example, asked) = ("example".parse().unwrap(), tokio::time::Instant::now() - Duration::from_secs(7));
     libvirt.shared.patience.shut_down(&example, asked);
-    libvirt.follow(&gone);
+    libvirt.take_up(&gone);
     libvirt.observe(&desired).await.unwrap();
     let recent = libvirt.observe(&gone).await.unwrap().recent;
     assert!(recent[&example].shut_down.unwrap() >= Duration::from_secs(7), "{recent:?}");
-    libvirt.follow(&desired);
+    libvirt.take_up(&desired);
     assert_eq!(libvirt.observe(&desired).await.unwrap().recent[&example].shut_down, None);
 }
 

@@ -130,7 +130,7 @@ impl Problems {
         let line = |location: &Location| (location.file, position(&self.sources, location).0);
         let unread: Vec<_> =
             self.list.iter().filter(|p| p.evidence == Evidence::Syntax).map(|p| line(&p.location)).collect();
-        let follows: Vec<bool> = self
+        let implied: Vec<bool> = self
             .list
             .iter()
             .map(|p| match p.evidence {
@@ -139,8 +139,8 @@ impl Problems {
                 Evidence::Absent => !unread.is_empty(),
             })
             .collect();
-        let mut follows = follows.into_iter();
-        self.list.retain(|_| !follows.next().unwrap_or(false));
+        let mut implied = implied.into_iter();
+        self.list.retain(|_| !implied.next().unwrap_or(false));
         self.list.sort_by_key(|p| (p.location.file, p.location.span.start));
     }
 

@@ -20,7 +20,8 @@ pub(crate) fn observed(host: &mut Host<'_>) -> Result<Observed, String> {
 /// Every slice with its limits, on a kernel that has all controllers.
 fn applied(base: &Desired) -> Observed {
     let slice = |(guest, limits): (&GuestName, &Limits)| {
-        let (limits, path) = (limits.held(), format!("/machine.slice/machine-bulkhead.slice/{}", unit::slice(guest)));
+        let (limits, path) =
+            (limits.rounded(), format!("/machine.slice/machine-bulkhead.slice/{}", unit::slice(guest)));
         let populated = base.guest.guests.iter().any(|declared| declared.name == *guest && declared.start);
         let cgroup = Cgroup { bounds: bounds(&path, limits), path, limits, populated };
         let slice = Slice { kept: true, properties: Known::Known(limits), cgroup: Known::Known(Some(cgroup)) };

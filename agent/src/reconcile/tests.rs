@@ -171,7 +171,7 @@ async fn run(reconciler: &mut Reconciler) -> Vec<Name> {
         let soon = now + BREATH * 2;
         let rested = reconciler.next_begin(now).filter(|at| *at < soon);
         match timeout(PATIENCE, reconciler.next()).await {
-            Ok(Some(looked)) => ended.push(looked.name),
+            Ok(Some(look)) => ended.push(look.name),
             Ok(None) | Err(_) => match rested {
                 Some(at) => tokio::time::sleep_until(at).await,
                 None => return ended,
@@ -199,9 +199,9 @@ async fn the_first_looks_come_in_the_order_of_what_needs_what() {
     assert_eq!(world.began.lock().unwrap()[0], (Name::Links, Mode::Plan));
     assert_eq!(ended[1], Name::Policy);
     let ended = &ended[1..];
-    let place = |name| ended.iter().position(|ended| *ended == name).unwrap();
-    assert!(place(Name::Links) < place(Name::Resolver));
-    assert!(place(Name::Links) < place(Name::Guests) && place(Name::Limits) < place(Name::Guests));
+    let position = |name| ended.iter().position(|ended| *ended == name).unwrap();
+    assert!(position(Name::Links) < position(Name::Resolver));
+    assert!(position(Name::Links) < position(Name::Guests) && position(Name::Limits) < position(Name::Guests));
     assert_eq!(ended.len(), reconciler.rooms().count(), "each room once: {ended:?}");
 }
 
@@ -353,12 +353,12 @@ async fn a_look_that_makes_what_is_not_wanted_any_more_is_cancelled_and_its_room
     let wake = Wake::now(Reason::Request);
     reconciler.follow(Some(Arc::new(Desired::default())), wake);
     let_go(&world);
-    while reconciler.next().await.is_some_and(|looked| looked.name != Name::Guests) {}
+    while reconciler.next().await.is_some_and(|look| look.name != Name::Guests) {}
     let [(Name::Guests, why)] = world.cancelled.lock().unwrap()[..] else { panic!("{:?}", world.cancelled) };
     assert!(why.starts_with("something else is to be made"), "{why}");
     assert!(!reconciler.rests_since(Name::Guests, wake.at), "an apply waits for the look that makes what it wants");
-    let place = reconciler.place(Name::Guests).unwrap();
-    assert!(reconciler.rooms[place].1.due.is_some() && reconciler.rooms[place].1.rested <= Instant::now());
+    let position = reconciler.position(Name::Guests).unwrap();
+    assert!(reconciler.rooms[position].1.due.is_some() && reconciler.rooms[position].1.rested <= Instant::now());
     assert!(run(&mut reconciler).await.contains(&Name::Guests));
     assert_eq!(world.cancelled.lock().unwrap().len(), 1, "what makes what is wanted goes on");
 }
@@ -399,8 +399,8 @@ async fn while_links_are_written_for_an_earlier_manifest_the_policy_of_the_newer
     assert_eq!(*world.kept_closed.lock().unwrap(), [false, true]);
     let_go(&world);
     let ended = run(&mut reconciler).await;
-    let place = |name| ended.iter().position(|ended| *ended == name);
-    assert!(place(Name::Policy) > place(Name::Links), "only then it is known what became of them: {ended:?}");
+    let position = |name| ended.iter().position(|ended| *ended == name);
+    assert!(position(Name::Policy) > position(Name::Links), "only then it is known what became of them: {ended:?}");
     assert_eq!(*world.kept_closed.lock().unwrap(), [false, true, false]);
     assert_eq!(ended.iter().filter(|ended| **ended == Name::Links).count(), 2, "and made for the newer one: {ended:?}");
 }

@@ -53,8 +53,8 @@ impl Room for Guests {
         &mut states.guests
     }
 
-    fn follow(&mut self, desired: &Self::Desired) {
-        self.0.follow(&desired.libvirt);
+    fn take_up(&mut self, desired: &Self::Desired) {
+        self.0.take_up(&desired.libvirt);
     }
 
     async fn observe(&mut self, desired: &Self::Desired) -> Result<Self::Observed, Unread> {

@@ -112,7 +112,7 @@ pub(crate) fn populated(observed: &model::Observed) -> Known<String> {
 
 /// What bounds a guest by each control, whose limit it is, and whether it is less than the manifest says.
 pub(super) fn limits(manifest: &Desired, states: &States, name: &GuestName, runs: bool) -> Vec<api::Limit> {
-    let declared = manifest.sandbox.guests.get(name).copied().unwrap_or_default().held();
+    let declared = manifest.sandbox.guests.get(name).copied().unwrap_or_default().rounded();
     let bounds = bounds(states, name, runs);
     let limit = |control: Control| {
         let declared = declared[control];

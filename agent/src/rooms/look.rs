@@ -71,7 +71,7 @@ pub(super) async fn look<R: Room>(
     let mut done = Vec::new();
     let mut tried: Vec<(R::Step, Outcome)> = Vec::new();
     if mode == Mode::Apply {
-        room.follow(desired);
+        room.take_up(desired);
     }
     for round in 0.. {
         let observed = match room.observe(desired).await {
@@ -128,7 +128,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Fake {
         cancellation: Cancellation,
-        followed: usize,
+        taken_up: usize,
         observed: usize,
         applied: usize,
     }
@@ -153,8 +153,8 @@ mod tests {
         fn state_mut(_: &mut States) -> &mut StateOf<Self> {
             unreachable!("a look alone knows no other room")
         }
-        fn follow(&mut self, (): &()) {
-            self.followed += 1;
+        fn take_up(&mut self, (): &()) {
+            self.taken_up += 1;
         }
         async fn observe(&mut self, (): &()) -> Result<usize, Unread> {
             self.observed += 1;
@@ -185,9 +185,9 @@ mod tests {
     async fn a_look_for_a_plan_is_not_taken_for_what_is_followed() {
         let mut room = Fake::default();
         look(&mut room, &(), Mode::Plan, &Cancellation::default(), &mut |_| ()).await;
-        assert_eq!(room.followed, 0);
+        assert_eq!(room.taken_up, 0);
         look(&mut room, &(), Mode::Apply, &Cancellation::default(), &mut |_| ()).await;
-        assert_eq!(room.followed, 1);
+        assert_eq!(room.taken_up, 1);
     }
 
     #[tokio::test]

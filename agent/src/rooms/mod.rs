@@ -190,7 +190,7 @@ pub(crate) trait Room: fmt::Debug + Send + 'static {
     where
         Self: Sized;
     /// Takes up what is followed from now on, before a look that writes; a look for a plan changes nothing that is remembered.
-    fn follow(&mut self, _: &Self::Desired) {}
+    fn take_up(&mut self, _: &Self::Desired) {}
     /// Reads.
     fn observe(&mut self, desired: &Self::Desired) -> impl Future<Output = Result<Self::Observed, Unread>> + Send;
     /// Compares; pure.

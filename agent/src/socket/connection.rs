@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // Not even the end is waited for: the loop does the work, and nobody wants to hear of it.
             _ if call.is_oneway() => Ok(()),
             Answer::Now(reply) => self.send(&reply).await,
-            Answer::Later(later) => self.follow(later).await,
+            Answer::Later(later) => self.send_steps(later).await,
         }
     }
 
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends each step as it ends and then the last reply. A peer that leaves is noticed at once.
-    async fn follow(&mut self, mut later: Later) -> Result<(), End> {
+    async fn send_steps(&mut self, mut later: Later) -> Result<(), End> {
         let bound = self.service.bounds.message;
         loop {
             let room = !self.inbox.is_full(bound);

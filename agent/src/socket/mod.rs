@@ -12,7 +12,7 @@ mod connection;
 mod inbox;
 mod listen;
 mod method;
-mod places;
+mod permits;
 mod refused;
 mod reply;
 mod request;
@@ -34,7 +34,7 @@ pub use request::{Answer, Queues, Refusal, Request, Requests, queues};
 pub use serve::serve;
 
 use method::Written;
-use places::Places;
+use permits::Permits;
 use refused::Refused;
 use reply::Reply;
 
@@ -88,9 +88,9 @@ pub struct Service {
     /// When the loop was last asked for the counters and gave them; held while it is asked.
     read: Mutex<Option<Instant>>,
     queues: Queues,
-    connections: Places,
+    connections: Permits,
     /// Plans that are with the loop.
-    plans: Places,
+    plans: Permits,
     refused: Refused,
 }
 
@@ -112,8 +112,8 @@ impl Service {
             written: Written::default(),
             read: Mutex::default(),
             queues,
-            connections: Places::new(bounds.per_user, bounds.observers),
-            plans: Places::new(1, usize::MAX),
+            connections: Permits::new(bounds.per_user, bounds.observers),
+            plans: Permits::new(1, usize::MAX),
             refused: Refused::default(),
         }
     }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
 use super::Role;
-use super::places::Place;
+use super::permits::Permit;
 
 /// Requests of administrators that may wait for the loop, and of observers; one more waits on its connection or is told to
 /// come again.
@@ -56,16 +56,16 @@ impl Request {
     }
 }
 
-/// The way back to one who asked, and the place that was taken to ask: free again with the answer, or when it is dropped.
+/// The way back to one who asked, and the permit that was taken to ask: free again with the answer, or when it is dropped.
 #[derive(Debug)]
 pub struct Answer<T> {
     to: oneshot::Sender<Result<T, Refusal>>,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl<T> Answer<T> {
-    pub(super) fn new(to: oneshot::Sender<Result<T, Refusal>>, place: Place) -> Self {
-        Self { to, _place: place }
+    pub(super) fn new(to: oneshot::Sender<Result<T, Refusal>>, permit: Permit) -> Self {
+        Self { to, _permit: permit }
     }
 
     /// Answers. That nobody waits for it any more changes nothing.

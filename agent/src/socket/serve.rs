@@ -49,14 +49,14 @@ fn admit(stream: UnixStream, service: &Arc<Service>, connections: &mut JoinSet<(
         return refuse(stream, service, &peer, Cause::Stranger);
     };
     let caller = Caller { uid: peer.uid, role };
-    let Some(place) = service.connections.take(caller) else {
+    let Some(permit) = service.connections.take(caller) else {
         return refuse(stream, service, &peer, Cause::Crowded);
     };
     let connection = Connection::new(stream, caller, Arc::clone(service));
     connections.spawn(async move {
         let end = connection.run().await;
         tracing::debug!(uid = peer.uid, pid = peer.pid, "connection closed: {end}");
-        drop(place);
+        drop(permit);
     });
 }
 

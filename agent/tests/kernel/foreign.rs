@@ -92,7 +92,7 @@ async fn a_clash_of_names_names_both_sides_and_touches_neither() {
 }
 
 /// Does what a notice says in its last quoted command.
-fn follow(notice: &str) {
+fn run_quoted(notice: &str) {
     let command = notice.split('`').rev().nth(1).unwrap();
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
@@ -112,7 +112,7 @@ async fn an_image_of_somebodys_domain_is_a_guests_once_what_is_said_was_done() {
     assert_eq!(steps, []);
     let told = told(&rest);
     assert!(told.len() == 1 && told[0].contains("which domain t-theirs has as disk vdb too"), "{told:#?}");
-    follow(&told[0]);
+    run_quoted(&told[0]);
     let (steps, _) = world.settle(&desired).await;
     assert_eq!(steps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["define t-mine", "start t-mine"]);
 }
@@ -129,7 +129,7 @@ async fn a_guest_whose_definition_lost_our_mark_is_ours_again_once_what_is_said_
     assert_eq!(steps, []);
     let clash = told(&rest);
     assert!(clash.len() == 1 && clash[0].contains("a domain t-mark that is not ours is there"), "{clash:#?}");
-    follow(&clash[0]);
+    run_quoted(&clash[0]);
     let (steps, rest) = world.settle(&desired).await;
     assert_eq!((steps, told(&rest)), (vec![], vec![]));
 }

@@ -174,7 +174,7 @@ impl World {
 
     /// What libvirt has; it may be slow, and is asked again.
     pub(crate) async fn observe(&self, desired: &Desired) -> Observed {
-        self.libvirt.follow(desired);
+        self.libvirt.take_up(desired);
         let answered = async {
             loop {
                 let observed = self.libvirt.observe(desired).await.unwrap();

@@ -137,16 +137,16 @@ fn delete(
             secondary.push(address.address);
             continue;
         }
-        let follows = |other: &&Address| {
+        let is_secondary = |other: &&Address| {
             let leaves = goes.iter().any(|a| a.address == other.address);
             other.secondary && !leaves && other.address.trunc() == address.address.trunc()
         };
-        let followers: Vec<&Address> = lookup.addresses_on(address.index).filter(follows).collect();
-        if let Some(foreign) = followers.iter().find(|other| other.protocol != PROTOCOL) {
+        let secondaries: Vec<&Address> = lookup.addresses_on(address.index).filter(is_secondary).collect();
+        if let Some(foreign) = secondaries.iter().find(|other| other.protocol != PROTOCOL) {
             phases.notice(bridge.object(), Cause::Held, held(&link, address, foreign));
             continue;
         }
-        back.extend(followers.iter().map(|other| other.address));
+        back.extend(secondaries.iter().map(|other| other.address));
         primary.push(address.address);
     }
     let index = goes.first().map_or(0, |address| address.index);

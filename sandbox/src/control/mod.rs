@@ -110,7 +110,7 @@ impl Control {
 
     /// The limit as kernel and systemd can hold it: rounded down to a grain, never to nothing.
     #[must_use]
-    pub fn held(self, limit: Limit) -> Limit {
+    pub fn rounded(self, limit: Limit) -> Limit {
         let grain = self.grain();
         match limit {
             Limit::At(number) => Limit::At((number - number % grain).max(grain)),
@@ -207,20 +207,20 @@ mod tests {
 
     #[test]
     fn every_control_is_found_under_itself() {
-        for (place, control) in Control::ALL.into_iter().enumerate() {
-            assert_eq!(control as usize, place, "{}", control.name());
+        for (index, control) in Control::ALL.into_iter().enumerate() {
+            assert_eq!(control as usize, index, "{}", control.name());
         }
         assert_eq!(PerControl::from_fn(Control::name)[Control::Pids], "pids");
     }
 
     #[test]
-    fn a_limit_is_rounded_down_to_what_can_be_held_and_never_to_nothing() {
-        assert_eq!(Control::Memory.held(Limit::At(805_306_369)), Limit::At(805_306_368));
-        assert_eq!(Control::Cpu.held(Limit::At(1_259_999)), Limit::At(1_250_000));
-        assert_eq!(Control::Cpu.held(Limit::At(1)), Limit::At(10_000));
-        assert_eq!(Control::Pids.held(Limit::At(0)), Limit::At(1));
+    fn a_limit_is_rounded_down_to_a_grain_and_never_to_nothing() {
+        assert_eq!(Control::Memory.rounded(Limit::At(805_306_369)), Limit::At(805_306_368));
+        assert_eq!(Control::Cpu.rounded(Limit::At(1_259_999)), Limit::At(1_250_000));
+        assert_eq!(Control::Cpu.rounded(Limit::At(1)), Limit::At(10_000));
+        assert_eq!(Control::Pids.rounded(Limit::At(0)), Limit::At(1));
         for control in Control::ALL {
-            assert_eq!(control.held(Limit::Max), Limit::Max);
+            assert_eq!(control.rounded(Limit::Max), Limit::Max);
         }
     }
 

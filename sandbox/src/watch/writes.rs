@@ -48,7 +48,7 @@ impl Writes {
         let descriptor = inotify.as_fd().try_clone_to_owned().map_err(failed)?;
         let events = Receiver::from_owned_fd_unchecked(descriptor).map_err(failed)?;
         let writes = Self { root, inotify, events };
-        writes.follow();
+        writes.watch_groups();
         Ok(writes)
     }
 
@@ -72,7 +72,7 @@ impl Writes {
     }
 
     /// Takes what has come meanwhile, and watches the groups that have come; to watch one twice is to watch it once.
-    pub(super) fn follow(&self) {
+    pub(super) fn watch_groups(&self) {
         while self.inotify.read_events().is_ok() {}
         self.watch(&self.root, DEPTH);
     }
@@ -115,10 +115,10 @@ mod tests {
             fs::write(group.join(name), "max").unwrap();
         }
         tokio::time::timeout(Duration::from_secs(10), writes.wake()).await.expect("a new group").unwrap();
-        writes.follow();
+        writes.watch_groups();
         fs::write(group.join("memory.max"), "4096").unwrap();
         tokio::time::timeout(Duration::from_secs(10), writes.wake()).await.expect("a limit").unwrap();
-        writes.follow();
+        writes.watch_groups();
         fs::write(root.join("cgroup.procs"), "1").unwrap();
         fs::remove_dir_all(&root).unwrap();
         tokio::time::timeout(Duration::from_millis(200), writes.wake()).await.expect_err("neither");

@@ -120,9 +120,9 @@ const TABLES: [&str; 2] = ["bridge bulkhead", "inet bulkhead"];
 fn rules_come_back(lab: &Lab) -> Result<(), String> {
     daemon::running(lab, "example")?;
     daemon::with_settings(lab, NO_TIMER, || {
-        let held = lab.status()?.policy_owner == Some(Owner::Held);
-        if held != (lab.suite() == Suite::Debian13) {
-            return Err(format!("on {} the tables are held: {held}", lab.suite()));
+        let owned = lab.status()?.policy_owner == Some(Owner::Held);
+        if owned != (lab.suite() == Suite::Debian13) {
+            return Err(format!("on {} the tables are owned: {owned}", lab.suite()));
         }
         let listing = lab.run("nft -a list table bridge bulkhead")?;
         let removals = [rule(&listing), element(&listing)].into_iter().flatten();
@@ -131,7 +131,7 @@ fn rules_come_back(lab: &Lab) -> Result<(), String> {
         if removals.len() < 5 {
             return Err(format!("no rule or no set element to remove in\n{listing}"));
         }
-        removals.iter().try_for_each(|removal| if held { refused(lab, removal) } else { restored(lab, removal) })
+        removals.iter().try_for_each(|removal| if owned { refused(lab, removal) } else { restored(lab, removal) })
     })
 }
 

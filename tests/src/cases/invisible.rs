@@ -109,9 +109,9 @@ fn nothing_is_sent_outside(bridge: Ether) -> Result<(), String> {
     silent("the far side", seen)
 }
 
-fn silent(place: &str, seen: Vec<Captured>) -> Result<(), String> {
+fn silent(who: &str, seen: Vec<Captured>) -> Result<(), String> {
     let lines: Vec<String> = seen.iter().map(line).collect();
-    if lines.is_empty() { Ok(()) } else { Err(format!("{place} got\n{}", lines.join("\n"))) }
+    if lines.is_empty() { Ok(()) } else { Err(format!("{who} got\n{}", lines.join("\n"))) }
 }
 
 fn no_stranger(lab: &Lab) -> Result<(), String> {

@@ -9,7 +9,7 @@ use super::stand_in::{FAR, StandIn};
 /// Frames on their way take less, in software emulation too.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Tallies by the place that they count at.
+/// Tallies, each with the name of where it counts.
 pub(super) struct Watchers(Vec<(String, Tally)>);
 
 impl Watchers {
@@ -22,7 +22,7 @@ impl Watchers {
         for guest in guests {
             captures.push((guest.namespace.name().to_owned(), guest.capture()?));
         }
-        let start = |(place, capture)| (place, Tally::start(capture, marker));
+        let start = |(name, capture)| (name, Tally::start(capture, marker));
         Ok(Self(captures.into_iter().map(start).collect()))
     }
 
@@ -31,12 +31,12 @@ impl Watchers {
     pub(super) fn finish(self, patience: Duration) -> Result<Vec<(String, u64)>, String> {
         std::thread::sleep(patience);
         let mut seen = Vec::new();
-        for (place, tally) in self.0 {
+        for (name, tally) in self.0 {
             let Seen { frames, lost } = tally.finish(Duration::ZERO)?;
             if lost > 0 {
-                return Err(format!("the capture at {place} lost {lost} frames and cannot say what arrived"));
+                return Err(format!("the capture at {name} lost {lost} frames and cannot say what arrived"));
             }
-            seen.push((place, frames));
+            seen.push((name, frames));
         }
         Ok(seen)
     }

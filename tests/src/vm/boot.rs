@@ -107,7 +107,7 @@ pub(crate) fn boot(start: &Start<'_>, screen: Screen) -> Result<Ran, Error> {
     let qemu = command.spawn().map_err(at("start", Path::new(QEMU)))?;
     let mut machine = Machine { qemu, console };
     match machine.qemu.stdout.take() {
-        Some(stdout) => follow(&mut machine, &lines(BufReader::new(stdout)), &label),
+        Some(stdout) => read_console(&mut machine, &lines(BufReader::new(stdout)), &label),
         None => {
             let progress = Progress::begin(label);
             progress.now("booting");
@@ -152,7 +152,7 @@ fn lines(stdout: impl BufRead + Send + 'static) -> Receiver<String> {
 }
 
 /// Shows the machine's lines until it has ended; each begins with the machine's name, since another one may speak beside it.
-fn follow(machine: &mut Machine, lines: &Receiver<String>, label: &str) -> Result<Ran, Error> {
+fn read_console(machine: &mut Machine, lines: &Receiver<String>, label: &str) -> Result<Ran, Error> {
     let (mut count, mut took) = (None, Vec::new());
     let mut deadline = UP_DEADLINE;
     let progress = Progress::begin(label);

@@ -52,9 +52,9 @@ impl Payload {
         let folder = stage.join(TASKS);
         fs::create_dir(&folder).map_err(at("make", &folder))?;
         for (name, task) in tasks {
-            let place = folder.join(format!("{name}.json"));
-            let text = serde_json::to_vec(task).map_err(|error| at("write", &place)(error.into()))?;
-            fs::write(&place, text).map_err(at("write", &place))?;
+            let file = folder.join(format!("{name}.json"));
+            let text = serde_json::to_vec(task).map_err(|error| at("write", &file)(error.into()))?;
+            fs::write(&file, text).map_err(at("write", &file))?;
         }
         let disk = lab.join("payload.img");
         output(
@@ -81,11 +81,11 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(at("make", to))?;
     for entry in fs::read_dir(from).map_err(at("list", from))? {
         let path = entry.map_err(at("list", from))?.path();
-        let place = to.join(path.file_name().unwrap_or_default());
+        let copied = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
-            copy_tree(&path, &place)?;
+            copy_tree(&path, &copied)?;
         } else {
-            copy(&path, &place)?;
+            copy(&path, &copied)?;
         }
     }
     Ok(())

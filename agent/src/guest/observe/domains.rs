@@ -48,7 +48,7 @@ pub(super) fn read_domain(
         match guest {
             Some(guest) => {
                 found.chains = chains(connect, guest, desired, &found, pools);
-                follow_links(guest, desired, &mut found);
+                resolve_links(guest, desired, &mut found);
             }
             None => found.irreplaceable = irreplaceable(domain, &name)?,
         }
@@ -177,7 +177,7 @@ fn chains(
 }
 
 /// Gives an image that is the declared volume under another path, by a symbolic link, the path of the manifest.
-fn follow_links(guest: &Guest, desired: &Desired, found: &mut DomainFound) {
+fn resolve_links(guest: &Guest, desired: &Desired, found: &mut DomainFound) {
     let known = found.chains.iter_mut().filter_map(|(target, images)| Some((target, images.as_mut().ok()?)));
     for (target, images) in known.chain(&mut found.running_chains) {
         let disk = guest.disks.iter().find(|disk| disk.target == *target);

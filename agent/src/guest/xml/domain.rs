@@ -59,8 +59,8 @@ fn facets(root: &Element) -> Definition {
         memory_now: root.at(&["currentMemory"]).and_then(size).unwrap_or(memory),
         vcpus_now: now.unwrap_or(max),
         vcpus_max: max,
-        memory_follows: memory_follows(root),
-        vcpus_follow: vcpus_follow(root),
+        memory_decided_by: memory_decided_by(root),
+        vcpus_decided_by: vcpus_decided_by(root),
         partition: root.text_at(&["resource", "partition"]),
         emulators: named("emulator").map(|emulator| emulator.content().trim().to_owned()).collect(),
         disks: named("disk").map(read_disk).collect(),
@@ -79,7 +79,7 @@ fn facets(root: &Element) -> Definition {
 }
 
 /// What decides the memory beside `<memory>`: libvirt adds up NUMA cells and memory devices, and writes their sum into it.
-pub(super) fn memory_follows(root: &Element) -> Option<&'static str> {
+pub(super) fn memory_decided_by(root: &Element) -> Option<&'static str> {
     let modules = devices(root).any(|device| device.name == "memory");
     match root.at(&["cpu", "numa", "cell"]) {
         Some(_) => Some("NUMA cells"),
@@ -89,7 +89,7 @@ pub(super) fn memory_follows(root: &Element) -> Option<&'static str> {
 }
 
 /// What decides the CPUs beside `<vcpu>`: a topology must multiply to them, and a list says which of them are there.
-pub(super) fn vcpus_follow(root: &Element) -> Option<&'static str> {
+pub(super) fn vcpus_decided_by(root: &Element) -> Option<&'static str> {
     let ways: [(&[&str], _); 3] =
         [(&["cpu", "topology"], "topology"), (&["cpu", "numa"], "NUMA layout"), (&["vcpus"], "list of vcpus")];
     ways.into_iter().find(|(path, _)| root.at(path).is_some()).map(|(_, words)| words)

@@ -2,7 +2,7 @@
 //!
 //! A definition made anew is the same edit on [`MINIMAL`].
 
-use super::domain::{KIB, memory_follows, read_disk, read_nic, size, vcpus_follow};
+use super::domain::{KIB, memory_decided_by, read_disk, read_nic, size, vcpus_decided_by};
 use super::tree::Document;
 use super::{Element, XmlError, set_mark};
 use crate::guest::definition::{Definition, DiskDefinition, NicDefinition};
@@ -51,12 +51,12 @@ pub(crate) fn domain_xml(name: &str, wanted: &Definition, current: Option<&str>)
         begin(root, name, wanted);
     }
     set_mark(root, name);
-    if memory_follows(root).is_none() {
+    if memory_decided_by(root).is_none() {
         for (element, bytes) in [("memory", wanted.memory), ("currentMemory", wanted.memory_now)] {
             root.change(element, &["memory", "metadata", "uuid", "name"], |memory| set_size(memory, bytes));
         }
     }
-    if vcpus_follow(root).is_none() {
+    if vcpus_decided_by(root).is_none() {
         root.change("vcpu", &["currentMemory"], |vcpu| set_vcpus(vcpu, wanted.vcpus_now, wanted.vcpus_max));
     }
     if let Some(partition) = &wanted.partition {

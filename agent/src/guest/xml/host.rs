@@ -30,8 +30,8 @@ pub(crate) fn read_host(xml: &str) -> Result<Host, XmlError> {
 /// The programs that a kind of guests is run with: one for its architecture, or one for a domain type of that.
 fn programs(guest: &Element) -> Vec<String> {
     let arches = guest.children().filter(|child| child.name == "arch");
-    let places = arches.flat_map(|arch| std::iter::once(arch).chain(arch.children().filter(|e| e.name == "domain")));
-    places.filter_map(|place| place.text_at(&["emulator"])).collect()
+    let elements = arches.flat_map(|arch| std::iter::once(arch).chain(arch.children().filter(|e| e.name == "domain")));
+    elements.filter_map(|element| element.text_at(&["emulator"])).collect()
 }
 
 #[cfg(test)]

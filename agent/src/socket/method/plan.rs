@@ -21,9 +21,9 @@ impl Method for Plan {
     fn answer(Context { service, caller, .. }: Context<'_>, _: Nothing) -> Result<Answer, Reply> {
         let service = Arc::clone(service);
         let done = async move {
-            let place = service.plans.wait(caller).await;
+            let permit = service.plans.wait(caller).await;
             let (reply, planned) = oneshot::channel();
-            match service.queues.plan(caller.role, request::Answer::new(reply, place)).await {
+            match service.queues.plan(caller.role, request::Answer::new(reply, permit)).await {
                 Ok(()) => end(planned.await, |plan: &Planned| Reply::all(plan)),
                 Err(busy) => Reply::busy(&busy.why),
             }

@@ -234,11 +234,11 @@ fn bare(lab: &Lab, manifest: &str) -> Result<(), String> {
         }
     }
     lab.run(&format!("install -d -o {0} -g {0} -m 0750 {STATE}", daemon::USER))?;
-    place(lab, manifest)
+    write_manifest(lab, manifest)
 }
 
 /// What the next daemon is to read.
-fn place(lab: &Lab, manifest: &str) -> Result<(), String> {
+fn write_manifest(lab: &Lab, manifest: &str) -> Result<(), String> {
     let manifest = lab.text(manifest)?;
     fs::write(Path::new(MANIFEST), manifest).map_err(|error| format!("{MANIFEST}: {error}"))
 }

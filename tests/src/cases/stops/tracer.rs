@@ -76,7 +76,7 @@ impl Traced {
         let thread = std::thread::spawn(move || {
             let process = spawn()?;
             sender.send(process).map_err(|_| "nobody waits for the daemon".to_owned())?;
-            follow(process, &at, &told).map_err(|error| format!("trace the daemon: {error}"))
+            trace(process, &at, &told).map_err(|error| format!("trace the daemon: {error}"))
         });
         match receiver.recv() {
             Ok(process) => Ok(Self { writes, process, thread }),
@@ -145,7 +145,7 @@ fn filter() -> Vec<u8> {
 }
 
 /// Lets it run from write to write, until it has ended.
-fn follow(process: Pid, at: &Stop, writes: &Mutex<Vec<String>>) -> Result<(), Errno> {
+fn trace(process: Pid, at: &Stop, writes: &Mutex<Vec<String>>) -> Result<(), Errno> {
     // Only of this thread: other children of the lab are others' to wait for.
     let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     loop {

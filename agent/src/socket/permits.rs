@@ -11,7 +11,7 @@ use super::access::Caller;
 /// Counts what is taken. Administrators are outside the common total, so that a crowd of observers cannot lock them out; and
 /// what a user takes as an observer is not taken from what the same user has as an administrator.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(super) struct Permits {
     taken: Arc<Taken>,
     per_user: usize,
     observers: usize,
@@ -23,21 +23,21 @@ struct Taken {
     freed: Notify,
 }
 
-/// One place, free again when dropped.
+/// One permit, free again when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     taken: Arc<Taken>,
     caller: Caller,
 }
 
-impl Places {
+impl Permits {
     /// So many for each user, and so many for all observers together.
     pub(super) fn new(per_user: usize, observers: usize) -> Self {
         Self { taken: Arc::default(), per_user, observers }
     }
 
-    /// A place for this caller, while there is one.
-    pub(super) fn take(&self, caller: Caller) -> Option<Place> {
+    /// A permit for this caller, while there is one.
+    pub(super) fn take(&self, caller: Caller) -> Option<Permit> {
         let mut counts = self.taken.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_observers = || counts.iter().filter(|(of, _)| of.role == Role::Observe).map(|(_, count)| count).sum();
         let own = counts.get(&caller).copied().unwrap_or(0);
@@ -45,23 +45,23 @@ impl Places {
             return None;
         }
         counts.insert(caller, own + 1);
-        Some(Place { taken: Arc::clone(&self.taken), caller })
+        Some(Permit { taken: Arc::clone(&self.taken), caller })
     }
 
-    /// A place for this caller, as soon as there is one.
-    pub(super) async fn wait(&self, caller: Caller) -> Place {
+    /// A permit for this caller, as soon as there is one.
+    pub(super) async fn wait(&self, caller: Caller) -> Permit {
         loop {
-            // Before the look, so that a place that is freed after it is not missed.
+            // Before the look, so that a permit that is freed after it is not missed.
             let freed = self.taken.freed.notified();
-            if let Some(place) = self.take(caller) {
-                return place;
+            if let Some(permit) = self.take(caller) {
+                return permit;
             }
             freed.await;
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.taken.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.caller) {
@@ -88,44 +88,44 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_as_many_places_as_allowed_and_gets_one_back_when_one_leaves() {
-        let places = Places::new(2, 10);
-        let first = places.take(observer(7));
-        let second = places.take(observer(7));
-        assert!(first.is_some() && second.is_some() && places.take(observer(7)).is_none());
-        assert!(places.take(observer(8)).is_some());
+    fn a_user_has_as_many_permits_as_allowed_and_gets_one_back_when_one_leaves() {
+        let permits = Permits::new(2, 10);
+        let first = permits.take(observer(7));
+        let second = permits.take(observer(7));
+        assert!(first.is_some() && second.is_some() && permits.take(observer(7)).is_none());
+        assert!(permits.take(observer(8)).is_some());
         drop(first);
-        assert!(places.take(observer(7)).is_some());
+        assert!(permits.take(observer(7)).is_some());
     }
 
     #[test]
     fn a_crowd_of_observers_never_locks_an_administrator_out() {
-        let places = Places::new(2, 3);
-        let crowd: Vec<_> = [1, 1, 2, 2, 3].into_iter().filter_map(|uid| places.take(observer(uid))).collect();
+        let permits = Permits::new(2, 3);
+        let crowd: Vec<_> = [1, 1, 2, 2, 3].into_iter().filter_map(|uid| permits.take(observer(uid))).collect();
         assert_eq!(crowd.len(), 3);
-        assert!(places.take(admin(0)).is_some() && places.take(admin(1000)).is_some());
+        assert!(permits.take(admin(0)).is_some() && permits.take(admin(1000)).is_some());
     }
 
     #[test]
     fn what_a_user_takes_as_an_observer_is_not_missing_as_an_administrator() {
-        let places = Places::new(1, 3);
-        let _observing = places.take(observer(7)).unwrap();
-        assert!(places.take(observer(7)).is_none() && places.take(admin(7)).is_some());
+        let permits = Permits::new(1, 3);
+        let _observing = permits.take(observer(7)).unwrap();
+        assert!(permits.take(observer(7)).is_none() && permits.take(admin(7)).is_some());
     }
 
     #[tokio::test]
-    async fn whoever_waits_gets_the_place_that_is_freed() {
-        let places = Places::new(1, 3);
-        let first = places.take(observer(7)).unwrap();
+    async fn whoever_waits_gets_the_permit_that_is_freed() {
+        let permits = Permits::new(1, 3);
+        let first = permits.take(observer(7)).unwrap();
         let waiting = tokio::spawn({
-            let places = places.clone();
-            async move { places.wait(observer(7)).await }
+            let permits = permits.clone();
+            async move { permits.wait(observer(7)).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(first);
-        let second = tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.expect("a place").unwrap();
-        assert!(places.take(observer(7)).is_none());
+        let second = tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.expect("a permit").unwrap();
+        assert!(permits.take(observer(7)).is_none());
         drop(second);
     }
 }

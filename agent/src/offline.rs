@@ -34,8 +34,8 @@ pub(crate) struct Host<'a> {
     pub(crate) base: &'a Desired,
     /// The one that is planned: what it takes for granted is there.
     pub(crate) planned: &'a Desired,
-    /// Whether its kernel can hold tables against others.
-    holdable: bool,
+    /// Whether its kernel can own tables against others.
+    ownable: bool,
     /// What became of it since. Each room takes what is its own.
     text: Text,
 }
@@ -50,13 +50,13 @@ impl Observed {
         Self::applied(&Desired::default(), planned, true)
     }
 
-    /// The host once `base` was applied there, with what `planned` takes for granted; `holdable` is whether its kernel can hold
+    /// The host once `base` was applied there, with what `planned` takes for granted; `ownable` is whether its kernel can own
     /// tables against others.
     ///
     /// # Errors
     /// A rule of ours that nft has no form for: a bug.
-    pub fn applied(base: &Desired, planned: &Desired, holdable: bool) -> Result<Self, Error> {
-        Self::of(Host { base, planned, holdable, text: Text::default() }).map_err(Error)
+    pub fn applied(base: &Desired, planned: &Desired, ownable: bool) -> Result<Self, Error> {
+        Self::of(Host { base, planned, ownable, text: Text::default() }).map_err(Error)
     }
 
     /// The host that a text describes, for a plan of that manifest. docs/plan.md says what its keys mean.

@@ -62,8 +62,8 @@ fn every_manifest_is_planned_as_its_texts_say() {
 fn what_is_planned_for_a_host_is_nothing_once_it_was_applied() {
     for folder in folders() {
         let desired = manifest(&folder).lower(&host());
-        for holdable in [true, false] {
-            let plan = plan(&desired, Observed::applied(&desired, &desired, holdable).unwrap());
+        for ownable in [true, false] {
+            let plan = plan(&desired, Observed::applied(&desired, &desired, ownable).unwrap());
             assert!(plan.steps.is_empty(), "{}\n{}", folder.display(), draw(&plan, 80));
         }
     }

@@ -8,19 +8,19 @@ use crate::table::{Hook, Set, Table};
 use crate::{wire, zones};
 
 impl Observed {
-    /// What a kernel has once this was applied there by the process that asks; `holdable` is whether it can hold tables, so that
+    /// What a kernel has once this was applied there by the process that asks; `ownable` is whether it can own tables, so that
     /// nobody else changes them.
     ///
     /// # Errors
     /// A rule of ours that nft has no form for: a bug.
-    pub fn applied(desired: &Desired, holdable: bool) -> Result<Self, serde_json::Error> {
+    pub fn applied(desired: &Desired, ownable: bool) -> Result<Self, serde_json::Error> {
         let zones = zones::allot(&desired.bridges, &Self::default());
         let mut tables = BTreeMap::new();
         for table in rules::tables(desired, &BTreeSet::new(), &zones) {
-            tables.insert(table.family.as_str(), listed(&table, holdable)?);
+            tables.insert(table.family.as_str(), listed(&table, ownable)?);
         }
-        let held = holdable && !tables.is_empty();
-        Ok(Self { counters: Vec::new(), held, holdable, lockdown: false, tables })
+        let owned = ownable && !tables.is_empty();
+        Ok(Self { counters: Vec::new(), owned, ownable, lockdown: false, tables })
     }
 
     /// Takes our table of that family away, `bridge` or `inet`, as `nft delete table` does. False where it is not there.
@@ -43,10 +43,10 @@ impl Observed {
 }
 
 /// A table of ours as it is listed once it was committed.
-fn listed(table: &Table, holdable: bool) -> Result<ObservedTable, serde_json::Error> {
+fn listed(table: &Table, ownable: bool) -> Result<ObservedTable, serde_json::Error> {
     let Table { family: _, counters, sets, chains } = table;
     let mut found = ObservedTable {
-        flags: wire::our_flags(holdable),
+        flags: wire::our_flags(ownable),
         counters: counters.clone(),
         sets: sets.iter().map(|(name, set)| ((*name).to_owned(), listed_set(set))).collect(),
         ..ObservedTable::default()

@@ -118,9 +118,9 @@ pub struct Observed {
     /// Our counters, in both tables, by name.
     pub counters: Vec<Counter>,
     /// Whether both tables are owned by this process, and stay when it ends.
-    pub held: bool,
-    /// Whether this kernel and nft can hold a table so (kernel 6.9, nft 1.1).
-    pub holdable: bool,
+    pub owned: bool,
+    /// Whether this kernel and nft can own a table so (kernel 6.9, nft 1.1).
+    pub ownable: bool,
     /// Whether the table that closes the bridges before the daemon runs is there.
     pub lockdown: bool,
     /// Our tables, by family.
@@ -135,8 +135,8 @@ impl Observed {
     }
 
     /// Whether both tables have an owner that is not this process. It may be gone when the plan is committed.
-    pub(crate) fn held_by_another(&self) -> bool {
-        !self.held && self.tables.len() == 2 && self.tables.values().all(|found| found.flags.contains("owner"))
+    pub(crate) fn owned_by_another(&self) -> bool {
+        !self.owned && self.tables.len() == 2 && self.tables.values().all(|found| found.flags.contains("owner"))
     }
 }
 

@@ -24,7 +24,7 @@ impl Ruleset {
             let Some(table) = there(family, TABLE) else { continue };
             // One with other flags is made anew, whatever is in it, and must not be listed: see `nfnetlink`. One without any
             // may have to be made anew too, and tells the zones that running flows have.
-            let listed = table.flags.is_empty() || wire::has_our_flags(&table.flags, self.holdable);
+            let listed = table.flags.is_empty() || wire::has_our_flags(&table.flags, self.ownable);
             let (found, counted) = if listed { self.list(family).await? } else { Default::default() };
             counters.extend(counted);
             tables.insert(family.as_str(), ObservedTable { flags: table.flags.clone(), ..found });
@@ -33,7 +33,7 @@ impl Ruleset {
         let lockdown = there(Family::Bridge, LOCKDOWN_TABLE).is_some();
         // Once claimed they are this context's until it ends or they are gone: nobody else can take them, nor let them go.
         self.claimed = owned && (self.claimed || self.is_ours().await?);
-        Ok(Observed { counters, held: self.claimed, holdable: self.holdable, lockdown, tables })
+        Ok(Observed { counters, owned: self.claimed, ownable: self.ownable, lockdown, tables })
     }
 
     /// What is in our table of that family, and what its counters say.

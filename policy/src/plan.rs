@@ -41,14 +41,14 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 }
 
 fn notices(wanted: bool, observed: &Observed, plan: &mut Plan) {
-    if wanted && !observed.holdable {
+    if wanted && !observed.ownable {
         plan.notice(
             Object::Policy,
             Cause::Unsupported,
             "this kernel or nft cannot hold a table against other processes (kernel 6.9 and nft 1.1 can): \
              `nft flush ruleset` opens the bridges until the change is repaired, by its event",
         );
-    } else if observed.held_by_another() {
+    } else if observed.owned_by_another() {
         plan.notice(
             Object::Policy,
             Cause::Clash,

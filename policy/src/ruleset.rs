@@ -1,4 +1,4 @@
-//! libnftables on a thread of its own, which lives as long as the ruleset is held: the tables are owned by its socket.
+//! libnftables on a thread of its own, which lives as long as the ruleset is open: the tables are owned by its socket.
 
 use std::sync::mpsc;
 use std::thread;
@@ -30,7 +30,7 @@ pub struct Ruleset {
     /// Which tables there are.
     pub(crate) lister: Lister,
     /// Whether this kernel and nft know tables that are owned and persist: tried once.
-    pub(crate) holdable: bool,
+    pub(crate) ownable: bool,
     /// Whether this context was seen to own both tables.
     pub(crate) claimed: bool,
 }
@@ -53,8 +53,8 @@ impl Ruleset {
                     return;
                 }
             };
-            let holdable = context.run(&wire::probe(), true).is_ok();
-            let _ = opened.send(Ok(holdable));
+            let ownable = context.run(&wire::probe(), true).is_ok();
+            let _ = opened.send(Ok(ownable));
             while let Ok(call) = queue.recv() {
                 // Whoever asked may have given up.
                 let _ = call.answer.send(context.run(&call.document, false));
@@ -63,7 +63,7 @@ impl Ruleset {
         let thread = thread::Builder::new().name("nftables".to_owned());
         let thread = thread.spawn(work).map_err(|error| Error::Start("its thread", Some(error)))?;
         match opening.recv() {
-            Ok(Ok(holdable)) => Ok(Self { calls: Some(calls), thread: Some(thread), lister, holdable, claimed: false }),
+            Ok(Ok(ownable)) => Ok(Self { calls: Some(calls), thread: Some(thread), lister, ownable, claimed: false }),
             Ok(Err(call)) => Err(Error::Start(call, None)),
             Err(mpsc::RecvError) => Err(Error::Gone),
         }

@@ -10,7 +10,7 @@ use super::text::{Family, Table};
 
 /// The tables that an apply left, and what became of them.
 pub(crate) fn observed(host: &mut Host<'_>) -> Result<Observed, String> {
-    let observed = Observed::applied(&host.base.policy, host.holdable);
+    let observed = Observed::applied(&host.base.policy, host.ownable);
     let mut observed = observed.map_err(|error| error.to_string())?;
     change(&mut observed, mem::take(&mut host.text.table))?;
     Ok(observed)

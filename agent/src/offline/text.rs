@@ -108,8 +108,8 @@ pub(super) fn host(text: &str, directory: &Path, planned: &Desired, host: &HostI
         Some(file) => lower(&directory.join(file), host)?,
         None => Desired::default(),
     };
-    let holdable = text.table.is_empty();
-    Observed::of(Host { base: &base, planned, holdable, text })
+    let ownable = text.table.is_empty();
+    Observed::of(Host { base: &base, planned, ownable, text })
 }
 
 fn lower(file: &Path, host: &HostId) -> Result<Desired, String> {

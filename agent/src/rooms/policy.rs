@@ -77,7 +77,7 @@ impl Room for Policy {
 
     /// What cannot be read keeps the counters as they were read last; the status says when that was.
     fn page(manifest: &Desired, states: &States, status: &mut Status) {
-        let owner = |policy: &model::Observed| if policy.held { Owner::Held } else { Owner::RepairedByEvent };
+        let owner = |policy: &model::Observed| if policy.owned { Owner::Held } else { Owner::RepairedByEvent };
         status.policy_owner = states.policy.observed().filter(|_| states.policy.verified()).map(owner);
         if let Some(observed) = states.policy.observed() {
             (status.allows, status.counters) = counters(manifest, &observed.counters);

@@ -19,8 +19,8 @@ pub(super) fn table(wanted: &Table, found: Option<&ObservedTable>, observed: &Ob
     let empty = ObservedTable::default();
     let there = found.filter(|_| !anew);
     let found = there.unwrap_or(&empty);
-    if there.is_none() || (observed.holdable && (!found.flags.contains("owner") || observed.held_by_another())) {
-        changes.push(Change::AddTable { owned: observed.holdable });
+    if there.is_none() || (observed.ownable && (!found.flags.contains("owner") || observed.owned_by_another())) {
+        changes.push(Change::AddTable { owned: observed.ownable });
     }
     changes.add_names(found);
     changes.chains(found);
@@ -34,7 +34,7 @@ fn mendable(wanted: &Table, found: &ObservedTable, observed: &Observed) -> bool 
     let chain = |(name, chain): (&String, &Chain)| {
         found.chains.get(name).is_none_or(|found| found.base == chain.hook.as_ref().map(Hook::to_string))
     };
-    wire::has_our_flags(&found.flags, observed.holdable) && sets && wanted.chains.iter().all(chain)
+    wire::has_our_flags(&found.flags, observed.ownable) && sets && wanted.chains.iter().all(chain)
 }
 
 fn same_kind(set: &Set, found: &ObservedSet) -> bool {

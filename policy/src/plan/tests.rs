@@ -109,7 +109,7 @@ proptest! {
 
     #[test]
     fn base_chains_are_made_once_and_stay(desired in generate::desired(), other in generate::desired()) {
-        let mut observed = Observed { holdable: true, ..Observed::default() };
+        let mut observed = Observed { ownable: true, ..Observed::default() };
         settle(&desired, &mut observed).map_err(TestCaseError::fail)?;
         let steps = plan(&other, &observed).steps;
         let stays = !desired.bridges.is_empty() && !other.bridges.is_empty();
@@ -167,7 +167,7 @@ fn a_kernel_that_cannot_hold_a_table_is_named_once_and_the_table_is_plain() {
 #[test]
 fn an_orphan_is_claimed_by_adding_it_again_and_a_plain_table_is_made_anew() {
     let desired = generate::one();
-    let mut observed = Observed { holdable: true, ..Observed::default() };
+    let mut observed = Observed { ownable: true, ..Observed::default() };
     settle(&desired, &mut observed).unwrap();
     observed.tables.values_mut().for_each(|found| found.flags.retain(|flag| flag != "owner"));
     let steps: Vec<String> = plan(&desired, &observed).steps.iter().map(ToString::to_string).collect();
@@ -184,8 +184,8 @@ fn an_orphan_is_claimed_by_adding_it_again_and_a_plain_table_is_made_anew() {
 #[test]
 fn a_table_with_a_flag_that_is_not_ours_is_made_anew() {
     let desired = generate::one();
-    for (holdable, flag) in [(false, "dormant"), (true, "dormant"), (false, "owner"), (true, "flag 3")] {
-        let mut observed = Observed { holdable, ..Observed::default() };
+    for (ownable, flag) in [(false, "dormant"), (true, "dormant"), (false, "owner"), (true, "flag 3")] {
+        let mut observed = Observed { ownable, ..Observed::default() };
         settle(&desired, &mut observed).unwrap();
         for found in observed.tables.values_mut() {
             found.flags.insert(flag.to_owned());

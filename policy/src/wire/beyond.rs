@@ -25,9 +25,9 @@ pub(crate) fn probe() -> String {
 /// Owner for as long as our socket is open, and there to stay when it is not.
 const OWNED: [&str; 2] = ["owner", "persist"];
 
-/// Whether a table has the flags of ours: none, or, where tables can be held, that it persists, and perhaps an owner.
-pub(crate) fn has_our_flags(flags: &BTreeSet<String>, holdable: bool) -> bool {
-    if holdable {
+/// Whether a table has the flags of ours: none, or, where tables can be owned, that it persists, and perhaps an owner.
+pub(crate) fn has_our_flags(flags: &BTreeSet<String>, ownable: bool) -> bool {
+    if ownable {
         flags.contains("persist") && flags.iter().all(|flag| OWNED.contains(&flag.as_str()))
     } else {
         flags.is_empty()
@@ -35,8 +35,8 @@ pub(crate) fn has_our_flags(flags: &BTreeSet<String>, holdable: bool) -> bool {
 }
 
 /// The flags of a table that its owner has just made.
-pub(crate) fn our_flags(holdable: bool) -> BTreeSet<String> {
-    if holdable { OWNED.map(str::to_owned).into() } else { BTreeSet::new() }
+pub(crate) fn our_flags(ownable: bool) -> BTreeSet<String> {
+    if ownable { OWNED.map(str::to_owned).into() } else { BTreeSet::new() }
 }
 
 /// Adds a table that a process owns. Of one that this process owns already it changes nothing and leaves the generation.

@@ -133,7 +133,7 @@ fn none_passes_while_the_whole_table_is_made_anew() {
         let start = scene.lan.desired.clone();
         // As it is planned when a base chain or a set is not of the kind that it should be.
         let mut nothing = Observed::default();
-        nothing.holdable = scene.lan.world.observe().await.holdable;
+        nothing.ownable = scene.lan.world.observe().await.ownable;
         let whole = plan(&start, &nothing);
         let empty = scene.lan.world.plan(&Desired::default()).await;
         let anew = Plan { steps: [empty.steps, whole.steps].concat(), notices: Vec::new() };

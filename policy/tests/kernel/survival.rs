@@ -16,16 +16,16 @@ fn a_table_withstands_a_flush_where_it_can_be_held_and_is_made_anew_where_it_can
         let plan = world.settle(&desired).await;
         let observed = world.observe().await;
         if !can_hold() {
-            assert!(!observed.held && !observed.holdable);
+            assert!(!observed.owned && !observed.ownable);
             let notices = plan.notices;
             assert!(matches!(notices.as_slice(), [notice] if notice.cause == Cause::Unsupported), "{notices:#?}");
             run("nft flush ruleset");
             world.settle(&desired).await;
             return;
         }
-        assert!(observed.held && plan.notices.is_empty());
+        assert!(observed.owned && plan.notices.is_empty());
         let before = sys::generation();
-        assert!(world.observe().await.held);
+        assert!(world.observe().await.owned);
         assert_eq!(sys::generation(), before, "observing who owns it changes nothing");
         run("nft add table ip other");
         run("nft flush ruleset");
@@ -43,13 +43,13 @@ fn a_table_withstands_a_flush_where_it_can_be_held_and_is_made_anew_where_it_can
         run("nft delete element bridge bulkhead nic_mac { bh-1 . 52:54:00:00:00:01 }");
         let mut world = World::open();
         let observed = world.observe().await;
-        assert!(!observed.held);
+        assert!(!observed.owned);
         let steps: Vec<String> = plan_text(&desired, &observed);
         assert!(steps.iter().any(|step| step == "add table bridge bulkhead { flags owner,persist; }"), "{steps:#?}");
         assert!(steps.iter().all(|step| !step.starts_with("delete table")), "{steps:#?}");
         assert_eq!(steps.len(), 4, "{steps:#?}");
         world.settle(&desired).await;
-        assert!(world.observe().await.held);
+        assert!(world.observe().await.owned);
         assert!(!attempt("nft delete table bridge bulkhead").0);
     });
 }
@@ -70,7 +70,7 @@ fn a_table_that_cannot_be_held_any_more_is_made_anew() {
         let steps = plan_text(&desired, &world.observe().await);
         assert_eq!(steps[0], "delete table bridge bulkhead");
         world.settle(&desired).await;
-        assert_eq!(world.observe().await.held, can_hold());
+        assert_eq!(world.observe().await.owned, can_hold());
     });
 }
 
@@ -83,7 +83,7 @@ fn a_second_process_is_told_that_another_owns_the_tables_or_sees_that_nobody_can
         let mut second = World::open();
         if !can_hold() {
             let observed = second.observe().await;
-            assert!(!observed.holdable && !observed.held);
+            assert!(!observed.ownable && !observed.owned);
             let plan = plan(&desired, &observed);
             assert!(plan.is_empty(), "both see the same: {:?}", plan.steps);
             assert!(

@@ -153,8 +153,8 @@ fn damage(found: &mut ObservedTable, (kind, at): (u8, Index)) {
 pub(super) fn observed() -> impl Strategy<Value = Observed> {
     let damages = vec((0..14_u8, any::<Index>()), 0..4);
     (desired(), any::<bool>(), any::<bool>(), 0..4_u8, damages).prop_map(
-        |(desired, holdable, lockdown, gone, damages)| {
-            let mut observed = Observed { holdable, lockdown, ..Observed::default() };
+        |(desired, ownable, lockdown, gone, damages)| {
+            let mut observed = Observed { ownable, lockdown, ..Observed::default() };
             let steps = plan(&desired, &observed).steps;
             commit(&mut observed, &steps).unwrap();
             observed.lockdown = lockdown;

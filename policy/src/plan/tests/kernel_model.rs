@@ -35,7 +35,7 @@ pub(super) fn commit(observed: &mut Observed, steps: &[Step]) -> Result<(), Stri
         }
     }
     // The kernel knows this of itself; the model is told by the rules that the steps brought.
-    observed.held = observed.tables.len() == 2 && observed.tables.values().all(|found| found.flags.contains("owner"));
+    observed.owned = observed.tables.len() == 2 && observed.tables.values().all(|found| found.flags.contains("owner"));
     Ok(())
 }
 

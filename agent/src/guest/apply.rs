@@ -19,7 +19,7 @@ use super::observe::{inactive_domain, irreplaceable, marked_network, occupied};
 use super::plan::{DEFAULT, Plan};
 use super::step::Step;
 use super::thread::Libvirt;
-use super::xml::{XmlError, domain_xml, is_as_made, mark_as_made, mark_away, read_domain};
+use super::xml::{domain_xml, is_as_made, mark_as_made, mark_away, read_domain};
 
 /// How long one call may take: the start of a guest under emulation on a busy host, or a volume on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -91,7 +91,8 @@ fn execute(connect: &Connect, step: &Step) -> Result<(), Error> {
         Step::DefineDomain { guest, wanted, found, .. } => define(connect, guest, wanted, found.as_deref()),
         Step::NoteAway { guest, away } => {
             let domain = domain(connect, "metadata", guest)?;
-            set_mark(&domain, guest.as_str(), |xml| mark_away(guest.as_str(), xml, *away))
+            let mark = |xml: &str| mark_away(guest.as_str(), xml, *away).refused("dumpxml --inactive", guest.as_str());
+            set_mark(&domain, guest.as_str(), mark)
         }
         Step::NoAutostart { guest } => {
             let domain = domain(connect, "autostart --disable", guest)?;
@@ -150,7 +151,7 @@ pub(super) fn define_from(
         }
         // libvirt itself refuses where the name is taken by a domain of another uuid.
         let domain = Domain::define_xml(connect, &xml).refused("define", name)?;
-        if ours_alone && let Err(error) = set_mark(&domain, name, |xml| mark_as_made(name, xml)) {
+        if ours_alone && let Err(error) = set_mark(&domain, name, |xml| as_made(name, wanted, xml)) {
             // Without the note the domain stays defined when it leaves the manifest, which loses nothing.
             tracing::warn!(guest = name, error = chain(&error), "cannot note that the definition is ours alone");
         }
@@ -183,10 +184,20 @@ fn edit(name: &str, wanted: &Definition, found: Option<&Definition>, current: Op
     domain_xml(name, wanted, current).refused("define", name)
 }
 
+/// The mark for what libvirt made of the definition that we have just written. Where that is not ours any more, or not as
+/// wanted, somebody has written another since. What leaves all that we speak of as it is cannot be told from what libvirt adds.
+fn as_made(name: &str, wanted: &Definition, xml: &str) -> Result<String, Error> {
+    let read = read_domain(xml).refused("dumpxml --inactive", name)?;
+    if !read.owned || !wanted.differences(&read.definition).is_empty() {
+        return Err(Error::Changed { operation: "metadata", object: name.to_owned() });
+    }
+    mark_as_made(name, xml).refused("dumpxml --inactive", name)
+}
+
 /// Puts a mark of ours that is made of the definition as libvirt has it now in the place of the one in it.
-fn set_mark(domain: &Domain, name: &str, mark: impl FnOnce(&str) -> Result<String, XmlError>) -> Result<(), Error> {
+fn set_mark(domain: &Domain, name: &str, mark: impl FnOnce(&str) -> Result<String, Error>) -> Result<(), Error> {
     let xml = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).refused("dumpxml --inactive", name)?;
-    let mark = mark(&xml).refused("dumpxml --inactive", name)?;
+    let mark = mark(&xml)?;
     let kind = sys::VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
     let (key, uri) = (Some("bulkhead"), Some(NAMESPACE));
     domain.set_metadata(kind, Some(&mark), key, uri, sys::VIR_DOMAIN_AFFECT_CONFIG).map(drop).refused("metadata", name)
@@ -249,6 +260,20 @@ fn unoccupied(connect: &Connect, operation: &'static str, guest: &GuestName) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::samples;
+
+    #[test]
+    fn what_somebody_wrote_right_after_us_is_not_noted_as_ours_alone() {
+        let wanted = samples::definition();
+        let made = domain_xml("example", &wanted, None).unwrap();
+        assert!(as_made("example", &wanted, &made).is_ok());
+        let earlier = Definition { memory: wanted.memory * 2, ..wanted.clone() };
+        let over = domain_xml("example", &earlier, Some(&made)).unwrap();
+        let unmarked = made.replace(NAMESPACE, "urn:theirs");
+        for theirs in [over, unmarked] {
+            assert!(matches!(as_made("example", &wanted, &theirs), Err(Error::Changed { .. })), "{theirs}");
+        }
+    }
 
     #[test]
     fn a_start_that_takes_long_is_not_called_a_libvirt_that_does_not_answer() {

@@ -1,36 +1,27 @@
 //! The only writes of this room, all of them calls to systemd.
 
-use bulkhead_types::{Cancelled, Outcome, Progress, Report};
+use bulkhead_types::{Cancelled, Execute, Outcome, Progress, Report};
 
-use crate::error::Error;
 use crate::plan::{Plan, Step};
 use crate::systemd::Systemd;
 use crate::unit;
 
 impl Systemd {
-    /// Makes the calls of a plan in their order. What [`Report::skip`] says is skipped, the others go on. `progress` is told each
-    /// step and its end as it happens.
+    /// Makes the calls of a plan, as [`Report::of`] says.
     ///
     /// The answer of systemd is not the proof: observe and plan again, and the plan is empty.
     pub async fn apply(&mut self, plan: &Plan, cancelled: Cancelled<'_>, progress: Progress<'_, Step>) -> Report<Step> {
-        let mut report = Report::default();
-        for step in &plan.steps {
-            let outcome = match report.skip(step, cancelled()) {
-                Some(skipped) => skipped,
-                None => Outcome::of(self.execute(step).await),
-            };
-            progress(step, &outcome);
-            report.record(step.clone(), outcome);
-        }
-        report
+        Report::of(plan, self, cancelled, progress).await
     }
+}
 
-    async fn execute(&mut self, step: &Step) -> Result<(), Error> {
-        match step {
+impl Execute<Step> for &mut Systemd {
+    async fn execute(&mut self, step: &Step) -> Outcome {
+        Outcome::of(match step {
             Step::SetLimits { guest, limits } => self.set_limits(&unit::slice(guest), *limits).await,
             Step::StartSlice { guest } => self.start(&unit::keeper(guest)).await,
             Step::StopSlice { guest } => self.stop(&unit::keeper(guest)).await,
-        }
+        })
     }
 }
 

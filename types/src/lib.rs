@@ -14,5 +14,5 @@ pub use known::Known;
 pub use limit::Limit;
 pub use mac::{Mac, MacError};
 pub use name::{GuestName, IfName, NameError, SegmentName};
-pub use report::{Cancelled, Cause, Notice, Object, Outcome, Plan, Progress, Report, Step, chain};
+pub use report::{Cancelled, Cause, Execute, Notice, Object, Outcome, Plan, Progress, Report, Step, chain};
 pub use vlan::{VlanId, VlanIdError};

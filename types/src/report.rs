@@ -126,6 +126,12 @@ pub type Cancelled<'a> = &'a (dyn Fn() -> Option<&'static str> + Sync);
 /// Hears of each step and its end, once it has ended.
 pub type Progress<'a, S> = &'a mut (dyn FnMut(&S, &Outcome) + Send);
 
+/// Makes the writes of a room that go one after the other.
+pub trait Execute<S> {
+    /// Makes one, and says how it ended.
+    fn execute(&mut self, step: &S) -> impl Future<Output = Outcome> + Send;
+}
+
 /// What applying a plan did: every step of the plan, in its order, with its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report<S> {
@@ -142,6 +148,28 @@ impl<S> Default for Report<S> {
 }
 
 impl<S: Step> Report<S> {
+    /// Makes the steps of a plan in their order, but for those that [`Self::skip`] names. `progress` hears of each.
+    pub async fn of(
+        plan: &Plan<S>,
+        mut room: impl Execute<S>,
+        cancelled: Cancelled<'_>,
+        progress: Progress<'_, S>,
+    ) -> Self
+    where
+        S: Clone,
+    {
+        let mut report = Self::default();
+        for step in &plan.steps {
+            let outcome = match report.skip(step, cancelled()) {
+                Some(skipped) => skipped,
+                None => room.execute(step).await,
+            };
+            progress(step, &outcome);
+            report.record(step.clone(), outcome);
+        }
+        report
+    }
+
     /// How a step ends that is not to be tried: an earlier step of its object, or of one that it needs, failed or was skipped,
     /// or else no further write is wanted at all. `None`: it is to be tried.
     #[must_use]
@@ -198,9 +226,13 @@ pub struct Notice {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
-    #[derive(Debug, Serialize)]
+    #[derive(Debug, Clone, Serialize)]
     struct Write {
         text: &'static str,
         object: Object,
@@ -240,6 +272,43 @@ mod tests {
 
     fn web() -> Object {
         Object::Guest("web".parse().unwrap())
+    }
+
+    /// A room in which everything fails, and what was tried there.
+    impl Execute<Write> for &mut Vec<String> {
+        async fn execute(&mut self, step: &Write) -> Outcome {
+            self.push(step.to_string());
+            Outcome::Failed("no".to_owned())
+        }
+    }
+
+    /// What comes of a future that waits for nothing.
+    fn ready<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn a_plan_is_made_in_its_order_until_it_is_cancelled_and_each_end_is_told() {
+        let steps = vec![
+            write("pool-define a", pool("a")),
+            write("pool-start a", pool("a")),
+            write("pool-define b", pool("b")),
+            write("define web", web()),
+        ];
+        let plan = Plan { steps, notices: Vec::new() };
+        let (asked, mut tried, mut told) = (AtomicUsize::new(0), Vec::new(), Vec::new());
+        let cancelled = || (asked.fetch_add(1, Ordering::Relaxed) == 3).then_some("the manifest has changed");
+        let mut progress = |step: &Write, outcome: &Outcome| told.push((step.text, outcome.clone()));
+        let report = ready(Report::of(&plan, &mut tried, &cancelled, &mut progress));
+        assert_eq!(tried, ["pool-define a", "pool-define b"]);
+        let failed = || Outcome::Failed("no".to_owned());
+        let skipped = |why: &str| Outcome::Skipped(why.to_owned());
+        let ends = [failed(), skipped("`pool-define a` failed"), failed(), skipped("the manifest has changed")];
+        assert_eq!(report.steps.iter().map(|(_, outcome)| outcome.clone()).collect::<Vec<_>>(), ends);
+        assert_eq!(told, report.steps.iter().map(|(step, end)| (step.text, end.clone())).collect::<Vec<_>>());
     }
 
     #[test]

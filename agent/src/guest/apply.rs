@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_types::{Cancelled, GuestName, Outcome, Progress, Report, chain};
+use bulkhead_types::{Cancelled, Execute, GuestName, Outcome, Progress, Report, chain};
 use tokio::time::Instant;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -25,22 +25,14 @@ use super::xml::{domain_xml, is_as_made, mark_as_made, mark_away, read_domain};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Libvirt {
-    /// Makes the calls of a plan in their order, each of which may take a minute. What [`Report::skip`] says is skipped, the
-    /// others go on.
+    /// Makes the calls of a plan, each of which may take a minute, as [`Report::of`] says.
     pub async fn apply(&self, plan: &Plan, cancelled: Cancelled<'_>, progress: Progress<'_, Step>) -> Report<Step> {
-        let mut report = Report::default();
-        for step in &plan.steps {
-            let outcome = match report.skip(step, cancelled()) {
-                Some(skipped) => skipped,
-                None => self.one(step).await,
-            };
-            progress(step, &outcome);
-            report.record(step.clone(), outcome);
-        }
-        report
+        Report::of(plan, self, cancelled, progress).await
     }
+}
 
-    async fn one(&self, step: &Step) -> Outcome {
+impl Execute<Step> for &Libvirt {
+    async fn execute(&mut self, step: &Step) -> Outcome {
         let own = step.clone();
         let result = self.call(DEADLINE, move |connect| execute(connect, &own)).await;
         let failure = result.err().map(|error| chain(&why(step, error)));

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use bulkhead_types::{Cancelled, Cause, IfName, Notice, Object, Outcome, Progress, Report};
+use bulkhead_types::{Cancelled, Cause, Execute, IfName, Notice, Object, Outcome, Progress, Report};
 use serde::Serialize;
 
 use crate::manifest;
@@ -206,31 +206,24 @@ impl Resolver {
         Ok(Observed { resolved, file, linked: file::linked() })
     }
 
-    /// Writes, until it is cancelled.
+    /// Writes, as [`Report::of`] says.
     pub async fn apply(
         &mut self,
         plan: &bulkhead_types::Plan<Step>,
         cancelled: Cancelled<'_>,
         progress: Progress<'_, Step>,
     ) -> Report<Step> {
-        let mut report = Report::default();
-        for step in &plan.steps {
-            let outcome = match report.skip(step, cancelled()) {
-                Some(skipped) => skipped,
-                None => Outcome::of(self.execute(step).await),
-            };
-            progress(step, &outcome);
-            report.record(step.clone(), outcome);
-        }
-        report
+        Report::of(plan, self, cancelled, progress).await
     }
+}
 
-    async fn execute(&mut self, step: &Step) -> Result<(), Error> {
-        match step {
+impl Execute<Step> for &mut Resolver {
+    async fn execute(&mut self, step: &Step) -> Outcome {
+        Outcome::of(match step {
             Step::SetServers { index, servers, .. } => self.bus.set(*index, servers).await,
             Step::WriteFile { text } => file::write(text),
             Step::RemoveFile => file::remove(),
-        }
+        })
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Status {
     pub manifest: Manifest,
     /// When each phase was first done, in the order of the phases.
     pub phases: Vec<PhaseTimes>,
-    /// How the ruleset is held against others; `None` while it is not verified to stand.
+    /// How the ruleset is kept from others' changes; `None` while it is not verified to stand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_owner: Option<Owner>,
     /// Trunk ports.

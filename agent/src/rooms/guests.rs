@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bulkhead_api::{self as api, GuestState, Phase, Status};
 use bulkhead_policy::model as policy;
-use bulkhead_types::{Cause, GuestName, Notice, Object, Plan, Progress, Report, chain};
+use bulkhead_types::{Cancelled, Cause, GuestName, Notice, Object, Plan, Progress, Report, chain};
 
-use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Walk, Wanted, limits, walk};
+use super::{Name, OpenError, Room, StateOf, States, Unread, Walk, Wanted, limits, walk};
 use crate::guest::{self, Admission, Hold, Libvirt, model};
 use crate::manifest::Desired;
 use crate::offline::{self, Host};
@@ -75,10 +75,10 @@ impl Room for Guests {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
-        cancellation: &Cancellation,
+        cancelled: Cancelled<'_>,
         progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
-        self.0.apply(plan, &|| cancellation.why(), progress).await
+        self.0.apply(plan, cancelled, progress).await
     }
 
     fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_sandbox::model::{self, Bounds, Control};
 use bulkhead_sandbox::{self as sandbox, Systemd, unit};
-use bulkhead_types::{GuestName, Known, Object, Plan, Progress, Report, Step as _, chain};
+use bulkhead_types::{Cancelled, GuestName, Known, Object, Plan, Progress, Report, Step as _, chain};
 
-use super::{Cancellation, Name, OpenError, Room, State, StateOf, States, Unread, Wanted};
+use super::{Name, OpenError, Room, State, StateOf, States, Unread, Wanted};
 use crate::guest::{self, Hold, Lack, Libvirt};
 use crate::manifest::Desired;
 use crate::offline::{self, Host};
@@ -55,10 +55,10 @@ impl Room for Limits {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
-        cancellation: &Cancellation,
+        cancelled: Cancelled<'_>,
         progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
-        self.0.apply(plan, &|| cancellation.why(), progress).await
+        self.0.apply(plan, cancelled, progress).await
     }
 
     fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bulkhead_api::{self as api, Phase, Status};
 use bulkhead_netlink::{self as netlink, Kernel, LinkState, SegmentState, Step, model, state};
-use bulkhead_types::{Cause, GuestName, IfName, Notice, Object, Plan, Progress, Report, chain};
+use bulkhead_types::{Cancelled, Cause, GuestName, IfName, Notice, Object, Plan, Progress, Report, chain};
 
-use super::{Cancellation, Name, OpenError, RemainingStep, Room, State, StateOf, States, Unread, Wanted};
+use super::{Name, OpenError, RemainingStep, Room, State, StateOf, States, Unread, Wanted};
 use crate::guest::{self, Hold, Lack, Libvirt};
 use crate::manifest::Desired;
 use crate::offline::{self, Host};
@@ -57,10 +57,10 @@ impl Room for Links {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
-        cancellation: &Cancellation,
+        cancelled: Cancelled<'_>,
         progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
-        self.0.apply(plan, &|| cancellation.why(), progress).await
+        self.0.apply(plan, cancelled, progress).await
     }
 
     fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {

@@ -93,7 +93,7 @@ pub(super) async fn look<R: Room>(
             return (State::Incomplete(view, remaining(plan.steps, &tried)), done);
         }
         let mut each = |step: &R::Step, outcome: &Outcome| progress(Done::of(R::PHASE, step, outcome));
-        let report = room.apply(&plan, cancellation, &mut each).await;
+        let report = room.apply(&plan, &|| cancellation.why(), &mut each).await;
         done.extend(report.steps.iter().map(|(step, outcome)| Done::of(R::PHASE, step, outcome)));
         tried = report.steps;
     }
@@ -114,7 +114,7 @@ fn remaining<S: Clone + PartialEq>(steps: Vec<S>, tried: &[(S, Outcome)]) -> Vec
 #[cfg(test)]
 mod tests {
     use bulkhead_api::{Phase, Status};
-    use bulkhead_types::{Object, Plan, Progress, Report};
+    use bulkhead_types::{Cancelled, Object, Plan, Progress, Report};
 
     use super::*;
     use crate::guest::Libvirt;
@@ -166,7 +166,7 @@ mod tests {
         fn plan((): &(), observed: &usize) -> Plan<Step> {
             Plan { steps: vec![Step::WriteFile { text: observed.to_string() }], notices: Vec::new() }
         }
-        async fn apply(&mut self, plan: &Plan<Step>, _: &Cancellation, _: Progress<'_, Step>) -> Report<Step> {
+        async fn apply(&mut self, plan: &Plan<Step>, _: Cancelled<'_>, _: Progress<'_, Step>) -> Report<Step> {
             self.applied += 1;
             let mut report = Report::default();
             plan.steps.iter().for_each(|step| report.record(step.clone(), Outcome::Done));

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bulkhead_types::{GuestName, Object, Plan, Progress, Report};
+use bulkhead_types::{Cancelled, GuestName, Object, Plan, Progress, Report};
 
 use crate::guest::{Hold, Libvirt};
 use crate::manifest::Desired;
@@ -199,7 +199,7 @@ pub(crate) trait Room: fmt::Debug + Send + 'static {
     fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
-        cancellation: &Cancellation,
+        cancelled: Cancelled<'_>,
         progress: Progress<'_, Self::Step>,
     ) -> impl Future<Output = Report<Self::Step>> + Send;
     /// What it finds on a host that is not asked, for a plan without one.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bulkhead_api::{Allow, Counter, Owner, Phase, Status};
 use bulkhead_netlink::model as netlink;
 use bulkhead_policy::{self as policy, Ruleset, model};
-use bulkhead_types::{IfName, Object, Plan, Progress, Report, chain};
+use bulkhead_types::{Cancelled, IfName, Object, Plan, Progress, Report, chain};
 
-use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
+use super::{Name, OpenError, Room, StateOf, States, Unread, Wanted};
 use crate::guest::Libvirt;
 use crate::manifest::Desired;
 use crate::offline::{self, Host};
@@ -61,7 +61,7 @@ impl Room for Policy {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
-        _: &Cancellation,
+        _: Cancelled<'_>,
         progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
         self.0.apply(plan, progress).await

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bulkhead_api::{Phase, Status};
-use bulkhead_types::{Object, Plan, Progress, Report, chain};
+use bulkhead_types::{Cancelled, Object, Plan, Progress, Report, chain};
 
-use super::{Cancellation, Name, OpenError, Room, StateOf, States, Unread, Wanted};
+use super::{Name, OpenError, Room, StateOf, States, Unread, Wanted};
 use crate::guest::Libvirt;
 use crate::manifest::Desired;
 use crate::offline::Host;
@@ -53,10 +53,10 @@ impl Room for Dns {
     async fn apply(
         &mut self,
         plan: &Plan<Self::Step>,
-        cancellation: &Cancellation,
+        cancelled: Cancelled<'_>,
         progress: Progress<'_, Self::Step>,
     ) -> Report<Self::Step> {
-        self.0.apply(plan, &|| cancellation.why(), progress).await
+        self.0.apply(plan, cancelled, progress).await
     }
 
     fn offline(host: &mut Host<'_>) -> Result<Self::Observed, String> {

@@ -20,6 +20,9 @@ const ATTRIBUTE_THREAD: u16 = 2;
 const DATAGRAM: usize = 64 << 10;
 /// Room for what a transaction of a thousand NICs tells. Where one overflows it nothing is lost: that is a wake as well.
 const RECEIVE_BUFFER: i32 = 8 << 20;
+/// At most so many datagrams are taken along with one that wakes. Somebody else may change tables of their own faster than it
+/// is read; the next wake takes the rest.
+const TAKEN_ALONG: usize = 1024;
 
 /// A socket on which the kernel tells of transactions.
 pub struct Watch {
@@ -49,8 +52,8 @@ impl Watch {
         Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM), touched: false })
     }
 
-    /// Waits until a transaction of another process has touched our tables, and takes all that are there already along with
-    /// it. May be dropped while it waits. Transactions of this process do not wake.
+    /// Waits until a transaction of another process has touched our tables, and takes what is there already along with it. May
+    /// be dropped while it waits. Transactions of this process do not wake.
     ///
     /// # Errors
     /// [`Error::Receive`] if the socket is broken: open another.
@@ -62,13 +65,13 @@ impl Watch {
                 break;
             }
         }
-        loop {
+        drain(|| {
             self.buffer.clear();
             match self.socket.socket_ref().recv(&mut self.buffer, libc::MSG_DONTWAIT) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                received => self.told(received.map(|_| ()))?,
-            };
-        }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+                received => self.told(received.map(|_| ())).map(|_| true),
+            }
+        })
     }
 
     fn told(&mut self, received: io::Result<()>) -> Result<bool, Error> {
@@ -79,6 +82,16 @@ impl Watch {
             Err(error) => Err(Error::Receive(error)),
         }
     }
+}
+
+/// Takes datagrams until `take` says that there was none, or [`TAKEN_ALONG`] of them.
+fn drain(mut take: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
+    for _ in 0..TAKEN_ALONG {
+        if !take()? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a transaction of somebody else that touches our tables ends in this datagram. What cannot be read is one.
@@ -139,6 +152,21 @@ mod tests {
     fn what_cannot_be_read_wakes() {
         assert!(wakes(&[vec![1, 2, 3]]));
         assert!(wakes(&[[message(6, &[]), message(NEW_GENERATION, &[])].concat()]));
+    }
+
+    #[test]
+    fn transactions_that_hardly_ever_end_are_left_for_the_next_wake() {
+        let mut taken = 0;
+        drain(|| {
+            taken += 1;
+            Ok(taken < 10 * TAKEN_ALONG)
+        })
+        .unwrap();
+        assert_eq!(taken, TAKEN_ALONG);
+        let mut left = vec![false, true, true];
+        drain(|| Ok(left.pop().unwrap())).unwrap();
+        assert!(left.is_empty());
+        assert!(drain(|| Err(Error::Receive(io::Error::from_raw_os_error(libc::EBADF)))).is_err());
     }
 
     #[test]

@@ -6,7 +6,6 @@ use bulkhead_netlink::Watch;
 use bulkhead_netlink::model::Desired;
 use tokio::time::timeout;
 
-use crate::sys;
 use crate::world::*;
 
 #[test]
@@ -20,9 +19,9 @@ fn links_and_addresses_with_names_that_are_not_utf_8_stop_nothing() {
         let (odd, pair) = (index("odd"), index("pair"));
         run("ip link set odd down");
         run("ip link set pair down");
-        sys::rename(odd, b"sec\xff\xfe").unwrap();
+        set_name(odd, b"sec\xff\xfe").unwrap();
         // Bytes that are UTF-8 but nobody's idea of a name.
-        sys::rename(pair, b"\x1b[2J\"'`;").unwrap();
+        set_name(pair, b"\x1b[2J\"'`;").unwrap();
         let desired = manifest([visible(20, &["10.0.0.1/24"], &["10.0.0.254"]), hidden(30)]);
         let mut world = World::open();
         world.converge(&desired).await;
@@ -30,7 +29,7 @@ fn links_and_addresses_with_names_that_are_not_utf_8_stop_nothing() {
         assert_eq!(observed.links.get(odd).map(|link| link.name.as_str()), Some("sec\u{fffd}\u{fffd}"));
         assert_eq!(observed.unread, []);
         let mut watch = Watch::open().unwrap();
-        sys::rename(odd, b"third\xff").unwrap();
+        set_name(odd, b"third\xff").unwrap();
         timeout(Duration::from_secs(5), watch.wake()).await.expect("such a name wakes like any other").unwrap();
         run("ip link delete vlan20");
         timeout(Duration::from_secs(5), watch.wake()).await.expect("the watch goes on").unwrap();

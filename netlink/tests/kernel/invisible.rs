@@ -1,22 +1,24 @@
 //! The promise of silence, seen from the far side of the trunk.
 
-use bulkhead_netlink::model::Desired;
+use std::time::Duration;
 
-use crate::sys::{Capture, Frame};
+use bulkhead_netlink::model::Desired;
+use bulkhead_packet::{Captured, ethernet};
+
 use crate::world::*;
 
 /// Longer than what IPv6 and IGMP send after a link comes up: detection of duplicates, MLD twice, router solicitation.
 const LISTEN: u64 = 8000;
 
-fn tagged(far: &Capture, vlan: u16) -> Vec<Frame> {
-    far.frames().into_iter().filter(|frame| frame.vlan == Some(vlan)).collect()
+fn tagged(seen: &[Captured], vlan: u16) -> Vec<&Captured> {
+    seen.iter().filter(|seen| seen.frame.vlan() == Some(vlan)).collect()
 }
 
 #[test]
 fn an_invisible_bridge_sends_no_frame_from_its_making_to_its_end() {
     within(|| async {
         trunk();
-        let far = capture("far0");
+        let far = far_side();
         let desired = manifest([hidden(30), hidden(31), visible(20, &["10.0.0.1/24"], &["10.0.0.254"])]);
         let mut world = World::open();
         world.converge(&desired).await;
@@ -30,11 +32,10 @@ fn an_invisible_bridge_sends_no_frame_from_its_making_to_its_end() {
         world.converge(&desired).await;
         pause(LISTEN).await;
         world.converge(&Desired::default()).await;
-        let frames = far.frames();
-        let of = |vlan| frames.iter().filter(|frame| frame.vlan == Some(vlan)).collect::<Vec<_>>();
-        assert!(of(30).is_empty() && of(31).is_empty(), "{frames:x?}");
+        let seen = far.during(Duration::ZERO).unwrap();
+        assert!(tagged(&seen, 30).is_empty() && tagged(&seen, 31).is_empty(), "{seen:x?}");
         // The capture does see tags, and the host does speak where it should: an ARP for its gateway, nothing of IPv6.
-        assert!(of(20).iter().all(|frame| frame.bytes[12..14] != [0x86, 0xdd]), "{frames:x?}");
+        assert!(tagged(&seen, 20).iter().all(|seen| seen.frame.ether_type != ethernet::IPV6), "{seen:x?}");
     });
 }
 
@@ -42,11 +43,11 @@ fn an_invisible_bridge_sends_no_frame_from_its_making_to_its_end() {
 fn the_capture_would_have_seen_a_bridge_that_speaks() {
     within(|| async {
         trunk();
-        let far = capture("far0");
+        let far = far_side();
         World::open().converge(&manifest([hidden(30)])).await;
         sysctl("ipv6/conf/br30/disable_ipv6", "0");
         pause(3000).await;
-        assert!(!tagged(&far, 30).is_empty());
+        assert!(!tagged(&far.during(Duration::ZERO).unwrap(), 30).is_empty());
     });
 }
 

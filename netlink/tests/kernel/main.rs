@@ -14,7 +14,6 @@ mod invisible;
 mod ports;
 mod segments;
 mod survival;
-mod sys;
 mod trunks;
 mod watch;
 mod world;

@@ -184,7 +184,7 @@ fn an_own_process_without_the_privilege_is_told_so() {
         let desired = manifest([hidden(20)]);
         let mut world = World::open();
         let plan = world.plan(&desired).await;
-        crate::sys::drop_net_admin().unwrap();
+        drop_net_admin();
         let report = world.apply(&plan).await;
         let Outcome::Failed(why) = &report.steps[0].1 else { panic!("{report:#?}") };
         assert!(why.contains("CAP_NET_ADMIN"), "{why}");

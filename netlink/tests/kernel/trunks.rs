@@ -1,36 +1,29 @@
 //! Trunks that are called otherwise than the manifest says.
 
+use std::time::{Duration, Instant};
+
 use bulkhead_netlink::{Plan, state};
+use bulkhead_packet::{Capture, Ether, Marker, Sender, ethernet, unknown};
 use bulkhead_types::{Cause, Object};
 
-use crate::sys::{self, Capture};
 use crate::world::*;
 
 /// Linux renames a link that is up only from 6.2 on.
 fn rename(from: &str, to: &str) {
     let link = index(from);
-    if sys::rename(link, to.as_bytes()).is_err() {
+    if set_name(link, to.as_bytes()).is_err() {
         run(&format!("ip link set {from} down"));
-        sys::rename(link, to.as_bytes()).unwrap();
+        set_name(link, to.as_bytes()).unwrap();
         run(&format!("ip link set {to} up"));
     }
 }
 
 /// Whether a frame of the guest on VLAN 20 leaves by the trunk, tagged.
-async fn passes(guest: &Capture, far: &Capture, number: u8) -> bool {
-    // To everybody, from the guest's own address, of a type for local experiments (IEEE 802).
-    let mut frame = vec![0xff; 6];
-    frame.extend(mac(0, 1).octets());
-    frame.extend([0x88, 0xb5, number]);
-    frame.resize(60, 0);
-    guest.send(&frame).unwrap();
-    for _ in 0..50 {
-        if far.frames().iter().any(|found| found.vlan == Some(20) && found.bytes.starts_with(&frame[..15])) {
-            return true;
-        }
-        pause(100).await;
-    }
-    false
+fn passes(guest: &Sender, far: &Capture) -> bool {
+    let marker = Marker::unique();
+    guest.send(&unknown(mac(0, 1).into(), Ether::BROADCAST, &marker)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    far.first(deadline, |frame| frame.vlan() == Some(20) && marker.marks(frame)).unwrap().is_some()
 }
 
 fn told(plan: &Plan) -> Vec<&str> {
@@ -49,10 +42,10 @@ fn a_trunk_that_is_renamed_keeps_its_vlans_and_their_traffic() {
         world.converge(&desired).await;
         run("ip link set tap0 master br20 up");
         world.converge(&desired).await;
-        let (guest, far) = (capture("guest0"), capture("far0"));
+        let (guest, far) = (Sender::open("guest0").unwrap(), far_side());
         let links = ["vlan20", "br20", "vlan30", "br30"];
         let before = links.map(index);
-        assert!(passes(&guest, &far, 1).await);
+        assert!(passes(&guest, &far));
 
         rename("eth0", "lan0");
         let plan = world.converge(&desired).await;
@@ -64,7 +57,7 @@ fn a_trunk_that_is_renamed_keeps_its_vlans_and_their_traffic() {
         let notices = told(&plan);
         assert!(notices.len() == 1 && notices[0].contains("trunk eth0 is now called lan0: its segments go on"));
         assert_eq!(links.map(index), before);
-        assert!(passes(&guest, &far, 2).await);
+        assert!(passes(&guest, &far));
         let states = state(&desired, &world.observe(&desired).await);
         assert!(states.iter().all(bulkhead_netlink::SegmentState::stands), "{states:#?}");
 
@@ -78,7 +71,7 @@ fn a_trunk_that_is_renamed_keeps_its_vlans_and_their_traffic() {
         rename("lan0", "eth0");
         assert_eq!(told(&world.converge(&desired).await), [""; 0]);
         assert_eq!(index("vlan20"), before[0]);
-        assert!(passes(&guest, &far, 3).await);
+        assert!(passes(&guest, &far));
     });
 }
 
@@ -112,9 +105,11 @@ fn a_trunk_that_is_a_port_of_somebody_elses_bridge_carries_its_vlans_past_it() {
         world.converge(&desired).await;
         run("ip link set tap0 master br20 up");
         assert_eq!(world.converge(&desired).await.notices, []);
-        let (guest, far, theirs) = (capture("guest0"), capture("far0"), capture("br0"));
-        assert!(passes(&guest, &far, 1).await);
-        assert!(theirs.frames().iter().all(|frame| frame.bytes[12..14] != [0x88, 0xb5]), "their bridge sees it");
+        let (guest, far) = (Sender::open("guest0").unwrap(), far_side());
+        let theirs = Capture::received("br0").unwrap();
+        assert!(passes(&guest, &far));
+        let seen = theirs.during(Duration::ZERO).unwrap();
+        assert!(seen.iter().all(|seen| seen.frame.ether_type != ethernet::EXPERIMENT), "their bridge sees it");
         assert!(run("ip -o link show eth0").contains("master br0"));
     });
 }

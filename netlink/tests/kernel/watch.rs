@@ -101,7 +101,7 @@ fn a_burst_that_overflows_the_buffer_is_one_wake_and_the_next_change_wakes_again
                 done.send(()).unwrap();
             }
         });
-        crate::sys::drop_net_admin().unwrap();
+        drop_net_admin();
         let mut watch = Watch::open().unwrap();
         let act = |what| {
             go.send(what).unwrap();

@@ -2,34 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bulkhead_netlink::model::{DEFAULT_METRIC, Desired, Host, Observed, Port, Segment};
 use bulkhead_netlink::{Kernel, Plan, Step, plan};
+use bulkhead_packet::{Capture, Direction, Namespace};
 use bulkhead_types::{IfName, Mac, Outcome, Report, SegmentName, VlanId};
+use caps::{CapSet, Capability};
 
-use crate::sys::{self, Capture};
-
-/// Runs a test in a namespace of its own, which goes with its thread.
-pub(crate) fn within<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        sys::new_network().expect("a network namespace of one's own needs root");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
+/// Runs a test in a namespace of its own.
+pub(crate) fn within<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let host = Namespace::new(&format!("netlink{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    let work = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+    host.expect("root, in a machine of the lab").within(work).unwrap();
 }
 
 /// Runs one command line; it must succeed.
-#[allow(clippy::disallowed_methods, reason = "somebody else changes things with iproute2: that is what is tested")]
 pub(crate) fn run(line: &str) -> String {
-    let mut words = line.split_whitespace();
-    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    bulkhead_packet::run(line).unwrap()
 }
 
 /// Makes the trunk, silent but for what is sent through it, with its far side.
@@ -42,8 +34,7 @@ pub(crate) fn trunk() {
 }
 
 pub(crate) fn sysctl(key: &str, value: &str) {
-    let path = format!("/proc/sys/net/{key}");
-    std::fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
+    bulkhead_packet::sysctl(key, value).unwrap();
 }
 
 pub(crate) fn read_sysctl(key: &str) -> String {
@@ -55,8 +46,9 @@ pub(crate) fn index(link: &str) -> u32 {
     text.split(':').next().unwrap().parse().unwrap()
 }
 
-pub(crate) fn capture(link: &str) -> Capture {
-    Capture::open(index(link)).unwrap()
+/// What arrives at the far side of the trunk from now on.
+pub(crate) fn far_side() -> Capture {
+    Capture::open("far0", Direction::Arriving).unwrap()
 }
 
 pub(crate) async fn pause(milliseconds: u64) {
@@ -204,4 +196,41 @@ fn lasting(line: &str, users: bool) -> String {
 pub(crate) fn same(now: &[String], before: &[String], when: &str) {
     let less = |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
     assert_eq!(less(now, before), less(before, now), "{when}");
+}
+
+/// Gives a link a name of any bytes: by a raw message, since iproute2 takes only UTF-8.
+pub(crate) fn set_name(index: u32, name: &[u8]) -> std::io::Result<()> {
+    let mut message = Vec::new();
+    // `struct nlmsghdr`: the length follows, RTM_NEWLINK, NLM_F_REQUEST and NLM_F_ACK, sequence number and port.
+    message.extend([0; 4]);
+    message.extend(16_u16.to_ne_bytes());
+    message.extend(5_u16.to_ne_bytes());
+    message.extend([0; 8]);
+    // `struct ifinfomsg`.
+    message.extend([0; 4]);
+    message.extend(index.to_ne_bytes());
+    message.extend([0; 8]);
+    // `IFLA_IFNAME`, with its final NUL.
+    message.extend((5 + name.len() as u16).to_ne_bytes());
+    message.extend(3_u16.to_ne_bytes());
+    message.extend(name);
+    message.push(0);
+    message.resize(message.len().next_multiple_of(4), 0);
+    let length = (message.len() as u32).to_ne_bytes();
+    message[..4].copy_from_slice(&length);
+    let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.send_to(&message, &netlink_sys::SocketAddr::new(0, 0), 0)?;
+    let mut answer = Vec::with_capacity(4096);
+    socket.recv(&mut answer, 0)?;
+    let code = answer.get(16..20).and_then(|code| code.try_into().ok()).map_or(-libc::EBADMSG, i32::from_ne_bytes);
+    if code == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(-code)) }
+}
+
+/// Takes `CAP_NET_ADMIN` from the calling thread, and from those that it starts from now on.
+pub(crate) fn drop_net_admin() {
+    // What is effective must be permitted, so it goes first.
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::drop(None, set, Capability::CAP_NET_ADMIN).unwrap();
+    }
 }

@@ -1,5 +1,6 @@
 //! Bridges that are closed: by the lockdown, before the policy is there, and where nobody knows which of ours there are.
 
+use bulkhead_packet::Ether;
 use bulkhead_policy::lockdown;
 use bulkhead_policy::model::*;
 
@@ -15,7 +16,7 @@ fn our_bridges_are_closed_until_the_policy_is_committed_and_others_are_not_touch
         make_bridge(&Bridge { name: name("virbr0"), ..segment(77, true) });
         let (a, b) = (Station::behind("vnet0", "virbr0", mac(7)), Station::behind("vnet1", "virbr0", mac(8)));
         let (inside, outside, a, b) = (lan.guests[0].wire(), lan.outside.wire(), a.wire(), b.wire());
-        let frame = |from| ethernet(BROADCAST, mac(from), IPV4, &ipv4("10.0.0.1", "10.0.0.255", 17, &udp(1, 2)));
+        let frame = |from| udp("10.0.0.1", "10.0.0.255", (1, 2)).frame(mac(from), Ether::BROADCAST);
         inside.send(&frame(1));
         pause(100).await;
         assert!(outside.frames().contains(&frame(1)), "open without any table");
@@ -36,12 +37,7 @@ fn our_bridges_are_closed_until_the_policy_is_committed_and_others_are_not_touch
         assert!(lan.guests[0].connects("10.0.0.254:22").is_none());
         let _ = attempt("ping -c 1 -W 1 10.0.0.9");
         pause(100).await;
-        assert!(
-            outside
-                .frames()
-                .iter()
-                .all(|f| !f.windows(MARK.len()).any(|p| p == MARK) && f[6..12] != mac(0x94).octets())
-        );
+        assert!(outside.frames().iter().all(|frame| !MARK.marks(frame) && frame.source != mac(0x94).into()));
         assert!(inside.frames().is_empty());
         assert!(b.frames().contains(&frame(7)));
         let plan = lan.world.settle(&lan.desired).await;

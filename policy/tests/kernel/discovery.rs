@@ -1,11 +1,16 @@
 //! Neighbour discovery, router advertisements and DHCP.
 
+use std::net::Ipv6Addr;
+
+use bulkhead_packet::Ether;
+use bulkhead_packet::dhcp::{CLIENT_PORT, SERVER_PORT};
+use bulkhead_packet::ip::{FRAGMENT, Ip};
+use bulkhead_packet::neighbour::{ADVERTISEMENT, ALL_NODES, SOLICITATION, discovery, group, router_advertisement};
 use bulkhead_policy::counters::*;
 use bulkhead_policy::model::*;
 use bulkhead_types::Mac;
 
 use crate::frame::*;
-use crate::sys::Wire;
 use crate::world::*;
 
 /// Guests 1 and 2 with IPv6 on `br20`, nothing allowed or everything.
@@ -20,31 +25,27 @@ fn everything() -> Vec<Allow> {
     vec![allow(lan(), lan(), any()), allow(lan(), outside(), any()), allow(outside(), lan(), any())]
 }
 
-async fn arrives(from: &Wire, to: &Wire, frame: &[u8]) -> bool {
-    to.frames();
-    from.send(frame);
-    pause(60).await;
-    to.frames().iter().any(|got| got == frame)
-}
-
-fn nd(to: impl Into<Target>, from: Mac, source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
-    ethernet(to, from, IPV6, &ipv6(source, destination, 58, 255, payload))
-}
-
-const ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-const GROUP_OF_2: [u8; 6] = [0x33, 0x33, 0xff, 0, 0, 2];
+/// ICMPv6 type of the question for a router.
+const ROUTER_SOLICITATION: u8 = 133;
+/// ICMPv6 type of a router's word that another way is shorter.
+const REDIRECT: u8 = 137;
+/// Number of the header with options for the destination.
+const OPTIONS: u8 = 60;
 
 #[test]
 fn neighbours_are_solicited_and_advertised_without_any_allow_but_only_for_pinned_addresses() {
     within(|| async {
         let (mut lan, one, two, outside) = lan(Vec::new()).await;
-        let ask = |from: Mac, source, target| nd(GROUP_OF_2, from, source, "ff02::1:ff00:2", &neighbour(135, target));
+        let of_two = Ether([0x33, 0x33, 0xff, 0, 0, 2]);
+        let ask =
+            |from: Mac, source, target| about(source, "ff02::1:ff00:2", SOLICITATION, target, &[]).frame(from, of_two);
         assert!(arrives(&outside, &two, &ask(mac(OUTSIDE_MAC), "2001:db8::9", "2001:db8::2")).await);
         assert!(!arrives(&outside, &one, &ask(mac(OUTSIDE_MAC), "2001:db8::9", "2001:db8::2")).await, "not its group");
         assert!(arrives(&one, &two, &ask(mac(1), "2001:db8::1", "2001:db8::2")).await);
         assert!(arrives(&one, &outside, &ask(mac(1), "2001:db8::1", "2001:db8::2")).await);
         assert!(arrives(&one, &two, &ask(mac(1), "::", "2001:db8::2")).await, "detection of duplicates");
-        let tell = |from: Mac, source, target| nd(mac(1), from, source, "2001:db8::1", &neighbour(136, target));
+        let advert = |source, target| about(source, "2001:db8::1", ADVERTISEMENT, target, &[]);
+        let tell = |from: Mac, source, target| advert(source, target).frame(from, mac(1));
         assert!(arrives(&two, &one, &tell(mac(2), "2001:db8::2", "2001:db8::2")).await);
         assert!(arrives(&two, &one, &tell(mac(2), "2001:db8::2", "fe80::5054:ff:fe00:2")).await);
         assert!(arrives(&outside, &one, &tell(mac(OUTSIDE_MAC), "2001:db8::9", "2001:db8::9")).await);
@@ -53,21 +54,13 @@ fn neighbours_are_solicited_and_advertised_without_any_allow_but_only_for_pinned
             (&two, tell(mac(2), "2001:db8::2", "2001:db8::9")),
             (&two, tell(mac(2), "2001:db8::2", "2001:db8::1")),
             (&outside, tell(mac(OUTSIDE_MAC), "2001:db8::9", "2001:db8::2")),
-            (
-                &two,
-                ethernet(
-                    mac(1),
-                    mac(2),
-                    IPV6,
-                    &ipv6("2001:db8::2", "2001:db8::1", 58, 64, &neighbour(136, "2001:db8::2")),
-                ),
-            ),
+            (&two, Ip { hops: 64, ..advert("2001:db8::2", "2001:db8::2") }.frame(mac(2), mac(1))),
         ] {
             assert!(!arrives(from, &one, &frame).await, "{frame:x?}");
         }
         assert_eq!(lan.world.counted(SPOOFED_IPV6).await - before, 4);
-        let echo = nd(mac(2), mac(1), "2001:db8::1", "2001:db8::2", &[128, 0, 0, 0, 0, 1, 0, 1]);
-        assert!(!arrives(&one, &two, &echo).await, "a ping is no discovery");
+        let ping = discovery(ends("2001:db8::1", "2001:db8::2"), 128, &[0, 1, 0, 1]).frame(mac(1), mac(2));
+        assert!(!arrives(&one, &two, &ping).await, "a ping is no discovery");
     });
 }
 
@@ -76,36 +69,37 @@ fn a_guest_is_no_router_whatever_is_allowed() {
     within(|| async {
         let (mut lan, one, two, outside) = lan(everything()).await;
         let link_local = "fe80::5054:ff:fe00:1";
-        let advert = |from, source| nd(ALL_NODES, from, source, "ff02::1", &router_advertisement());
-        assert!(arrives(&outside, &two, &advert(mac(OUTSIDE_MAC), "fe80::9")).await, "the router outside is heard");
+        let advert = |from: Mac, source: &str| router_advertisement(source.parse().unwrap(), from.into());
+        let to_all = |packet: Ip, from: Mac| packet.frame(from, group(ALL_NODES));
+        let router = to_all(advert(mac(OUTSIDE_MAC), "fe80::9"), mac(OUTSIDE_MAC));
+        assert!(arrives(&outside, &two, &router).await, "the router outside is heard");
         let before = lan.world.counted(ROGUE).await;
-        let mut redirect = neighbour(137, "2001:db8::9");
-        redirect.extend("2001:db8::9".parse::<std::net::Ipv6Addr>().unwrap().octets());
-        for frame in [advert(mac(1), link_local), nd(mac(2), mac(1), link_local, "2001:db8::2", &redirect)] {
+        let shorter = "2001:db8::9";
+        let destination = shorter.parse::<Ipv6Addr>().unwrap().octets();
+        let redirect = about(link_local, "2001:db8::2", REDIRECT, shorter, &destination).frame(mac(1), mac(2));
+        let whole = advert(mac(1), link_local);
+        for frame in [to_all(whole.clone(), mac(1)), redirect] {
             assert!(!arrives(&one, &two, &frame).await, "{frame:x?}");
         }
         assert!(lan.world.counted(ROGUE).await >= before + 2);
         // In fragments, as one fragment that is whole, and behind an extension header.
-        let advertisement = router_advertisement();
-        let options = [&[58, 0, 1, 4, 0, 0, 0, 0], advertisement.as_slice()].concat();
-        let fragments = [
-            ipv6_fragments(link_local, "ff02::1", 58, 255, &advertisement, 8),
-            ipv6_fragments(link_local, "ff02::1", 60, 255, &options, 8),
-            ipv6_fragments(link_local, "ff02::1", 60, 255, &options, 16),
-        ];
-        let atomic = [58, 0, 0, 0, 9, 9, 9, 9].iter().chain(&advertisement).copied().collect::<Vec<u8>>();
-        for packet in fragments
-            .iter()
-            .flatten()
-            .chain(&[ipv6(link_local, "ff02::1", 44, 255, &atomic), ipv6(link_local, "ff02::1", 60, 255, &options)])
-        {
-            one.send(&ethernet(ALL_NODES, mac(1), IPV6, packet));
+        let behind = |protocol, header: [u8; 8]| {
+            let payload = [&header, whole.payload.as_slice()].concat();
+            Ip { protocol, payload, ..whole.clone() }
+        };
+        let options = behind(OPTIONS, [58, 0, 1, 4, 0, 0, 0, 0]);
+        let cut = [whole.clone().fragments(7, 8), options.clone().fragments(8, 8), options.clone().fragments(9, 16)];
+        let atomic = behind(FRAGMENT, [58, 0, 0, 0, 9, 9, 9, 9]);
+        for packet in cut.into_iter().flatten().chain([atomic, options]) {
+            one.send(&to_all(packet, mac(1)));
         }
         pause(200).await;
         // Its kernel reports its multicast groups, to other groups than this one.
-        let heard: Vec<_> = two.frames().into_iter().filter(|frame| frame[..6] == ALL_NODES).collect();
-        assert!(heard.iter().all(|frame| frame[6..12] != mac(1).octets()), "{heard:x?}");
-        let solicit = nd([0x33, 0x33, 0, 0, 0, 2], mac(1), link_local, "ff02::2", &[133, 0, 0, 0, 0, 0, 0, 0]);
+        let heard: Vec<_> = two.frames().into_iter().filter(|frame| frame.destination == group(ALL_NODES)).collect();
+        assert!(heard.iter().all(|frame| frame.source != mac(1).into()), "{heard:x?}");
+        let routers = "ff02::2";
+        let solicit = discovery(ends(link_local, routers), ROUTER_SOLICITATION, &[0; 4]);
+        let solicit = solicit.frame(mac(1), group(routers.parse().unwrap()));
         assert!(arrives(&one, &outside, &solicit).await, "it may ask for a router");
     });
 }
@@ -117,9 +111,10 @@ fn dhcp_passes_between_a_nic_that_may_and_outside_and_no_guest_is_a_server() {
         lan.desired.allows.clear();
         lan.desired.nics[0].dhcp = true;
         lan.world.settle(&lan.desired).await;
-        let discover = |from| ethernet(BROADCAST, from, IPV4, &ipv4("0.0.0.0", "255.255.255.255", 17, &udp(68, 67)));
-        let offer = |from, source| ethernet(BROADCAST, from, IPV4, &ipv4(source, "255.255.255.255", 17, &udp(67, 68)));
-        let renew = ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &ipv4("10.0.0.1", "10.0.0.9", 17, &udp(68, 67)));
+        let (ask, answer) = ((CLIENT_PORT, SERVER_PORT), (SERVER_PORT, CLIENT_PORT));
+        let discover = |from: Mac| udp("0.0.0.0", "255.255.255.255", ask).frame(from, Ether::BROADCAST);
+        let offer = |from: Mac, source| udp(source, "255.255.255.255", answer).frame(from, Ether::BROADCAST);
+        let renew = udp("10.0.0.1", "10.0.0.9", ask).frame(mac(1), mac(OUTSIDE_MAC));
         assert!(arrives(&one, &outside, &discover(mac(1))).await);
         assert!(arrives(&one, &outside, &renew).await);
         assert!(arrives(&outside, &one, &offer(mac(OUTSIDE_MAC), "10.0.0.9")).await);
@@ -130,7 +125,7 @@ fn dhcp_passes_between_a_nic_that_may_and_outside_and_no_guest_is_a_server() {
         lan.world.settle(&lan.desired).await;
         let before = lan.world.counted(ROGUE).await;
         assert!(!arrives(&two, &one, &offer(mac(2), "10.0.0.2")).await, "a guest is no server");
-        let six = ethernet(mac(1), mac(2), IPV6, &ipv6("2001:db8::2", "2001:db8::1", 17, 64, &udp(547, 546)));
+        let six = udp("2001:db8::2", "2001:db8::1", (547, 546)).frame(mac(2), mac(1));
         assert!(!arrives(&two, &one, &six).await, "nor with IPv6");
         assert!(lan.world.counted(ROGUE).await >= before + 2);
     });

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use bulkhead_packet::ip::{ICMP, Ip};
+use bulkhead_packet::{Frame, ethernet::IPV4, transport};
 use bulkhead_policy::counter;
 use bulkhead_policy::counters::FORBIDDEN;
 use bulkhead_policy::model::*;
@@ -105,23 +107,18 @@ fn errors_about_an_allowed_flow_come_back_and_others_do_not() {
         assert_eq!(lan.guests[0].asks("10.0.0.1:5001", "10.0.0.9:54", 10), refused);
         // An error about the flow from 5000 to 53, and one about a flow that never was.
         let about = |from: u16| {
-            let inner = ipv4("10.0.0.1", "10.0.0.9", 17, &udp(from, 53));
-            let error = icmp(3, 3, &[&[0, 0, 0, 0], inner.as_slice()].concat());
-            ethernet(mac(1), mac(OUTSIDE_MAC), IPV4, &ipv4("10.0.0.9", "10.0.0.1", 1, &error))
+            let inner = udp("10.0.0.1", "10.0.0.9", (from, 53)).bytes();
+            let error = transport::icmp(ends("10.0.0.9", "10.0.0.1"), 3, 3, &[&[0; 4], inner.as_slice()].concat());
+            error.frame(mac(OUTSIDE_MAC), mac(1))
         };
         let (outside, inside) = (lan.outside.wire(), lan.guests[0].wire());
-        let arrives = async |frame: &[u8]| {
-            inside.frames();
-            outside.send(frame);
-            pause(100).await;
-            inside.frames().iter().any(|got| got == frame)
-        };
-        assert!(arrives(&about(5000)).await, "an error about a flow that runs");
-        assert!(!arrives(&about(5999)).await, "an error about no flow");
+        let arrives = async |frame| arrives(&outside, &inside, &frame).await;
+        assert!(arrives(about(5000)).await, "an error about a flow that runs");
+        assert!(!arrives(about(5999)).await, "an error about no flow");
         lan.allow(vec![allow(guest(1), crate::world::outside(), udp_ports(&[54]))]).await;
-        assert!(!arrives(&about(5000)).await, "the flow is not allowed any more");
+        assert!(!arrives(about(5000)).await, "the flow is not allowed any more");
         lan.allow(vec![dns()]).await;
-        assert!(arrives(&about(5000)).await, "and again it is");
+        assert!(arrives(about(5000)).await, "and again it is");
     });
 }
 
@@ -130,23 +127,24 @@ fn a_ping_passes_by_its_type_and_only_its_own_reply_comes_back() {
     within(|| async {
         let lan = Lan::new(2, false, vec![allow(guest(1), outside(), ping())]).await;
         let (inside, outside, other) = (lan.guests[0].wire(), lan.outside.wire(), lan.guests[1].wire());
-        let packet = |kind| ipv4("10.0.0.1", "10.0.0.9", 1, &echo(kind));
-        inside.send(&ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &packet(8)));
+        let there = |kind| echo("10.0.0.1", "10.0.0.9", kind).frame(mac(1), mac(OUTSIDE_MAC));
+        inside.send(&there(8));
         pause(200).await;
+        let icmp = |frame: &Frame| Ip::parse(frame).filter(|packet| packet.protocol == ICMP);
         let replies = inside.frames();
-        assert!(replies.iter().any(|frame| frame[12..14] == [8, 0] && frame[34] == 0), "{replies:x?}");
+        assert!(replies.iter().filter_map(icmp).any(|packet| packet.payload[0] == 0), "{replies:x?}");
         outside.frames();
-        inside.send(&ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &packet(13)));
-        inside.send(&ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &packet(0)));
-        other.send(&ethernet(mac(OUTSIDE_MAC), mac(2), IPV4, &ipv4("10.0.0.2", "10.0.0.9", 1, &echo(8))));
+        inside.send(&there(13));
+        inside.send(&there(0));
+        other.send(&echo("10.0.0.2", "10.0.0.9", 8).frame(mac(2), mac(OUTSIDE_MAC)));
         pause(200).await;
         let frames = outside.frames();
-        assert!(frames.iter().all(|frame| frame[12..14] != [8, 0]), "{frames:x?}");
-        let reply = ethernet(mac(1), mac(OUTSIDE_MAC), IPV4, &ipv4("10.0.0.9", "10.0.0.1", 1, &echo(8)));
+        assert!(frames.iter().all(|frame| frame.ether_type != IPV4), "{frames:x?}");
+        let ping = echo("10.0.0.9", "10.0.0.1", 8).frame(mac(OUTSIDE_MAC), mac(1));
         inside.frames();
-        outside.send(&reply);
+        outside.send(&ping);
         pause(200).await;
-        assert!(!inside.frames().contains(&reply), "outside does not ping first");
+        assert!(!inside.frames().contains(&ping), "outside does not ping first");
     });
 }
 
@@ -227,11 +225,9 @@ fn any_lets_everything_through_but_no_one_in_from_the_other_side() {
         let (inside, outside) = (lan.guests[0].wire(), lan.outside.wire());
         // A protocol that conntrack does not know, and a segment out of no flow.
         for protocol in [2, 253] {
-            let frame = ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &ipv4("10.0.0.1", "10.0.0.9", protocol, MARK));
-            outside.frames();
-            inside.send(&frame);
-            pause(100).await;
-            assert!(outside.frames().contains(&frame), "protocol {protocol}");
+            let packet = Ip::new(ends("10.0.0.1", "10.0.0.9"), protocol, MARK.bytes().to_vec());
+            let frame = packet.frame(mac(1), mac(OUTSIDE_MAC));
+            assert!(arrives(&inside, &outside, &frame).await, "protocol {protocol}");
         }
     });
 }

@@ -2,6 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 
+use bulkhead_packet::{Ether, Frame, neighbour};
 use bulkhead_policy::counters::*;
 use bulkhead_policy::model::*;
 
@@ -37,11 +38,11 @@ fn where_the_host_is_invisible_nothing_answers_even_with_a_static_neighbour() {
             assert!(station.connects("10.0.0.254:22").is_none());
             assert_eq!(station.asks(own, "10.0.0.254:22", 10), Ok(false));
         }
-        let ping = ipv4("10.0.0.1", "10.0.0.254", 1, &echo(8));
-        inside.send(&ethernet(mac(BRIDGE_MAC), mac(1), IPV4, &ping));
-        inside.send(&ethernet(BROADCAST, mac(1), ARP, &arp(1, mac(1), "10.0.0.1", "10.0.0.254")));
+        inside.send(&echo("10.0.0.1", "10.0.0.254", 8).frame(mac(1), mac(BRIDGE_MAC)));
+        inside.send(&arp(Ether::BROADCAST, 1, mac(1), ("10.0.0.1", "10.0.0.254")));
         // A link-local group, which skips prerouting.
-        inside.send(&ethernet([1, 0x80, 0xc2, 0, 0, 0xe], mac(1), 0x88cc, MARK));
+        let nearest = Ether([1, 0x80, 0xc2, 0, 0, 0xe]);
+        inside.send(&Frame::new(mac(1), nearest, 0x88cc, MARK.bytes().to_vec()));
         pause(200).await;
         assert!(lan.world.counted(HOST).await >= before + 5);
         // Nor does the host get anything out.
@@ -50,7 +51,7 @@ fn where_the_host_is_invisible_nothing_answers_even_with_a_static_neighbour() {
         outside.frames();
         assert!(connects("10.0.0.1:80").is_none() && connects("10.0.0.9:80").is_none());
         let told = [inside.frames(), outside.frames()].concat();
-        assert!(told.iter().all(|frame| frame[6..12] != mac(BRIDGE_MAC).octets()), "{told:x?}");
+        assert!(told.iter().all(|frame| frame.source != mac(BRIDGE_MAC).into()), "{told:x?}");
     });
 }
 
@@ -131,8 +132,8 @@ fn neighbours_of_ipv6_pass_between_host_and_guest_where_an_allow_is() {
         assert!(lan.guests[1].connects("[2001:db8::254]:22").is_none());
         let wire = lan.guests[0].wire();
         let before = lan.world.counted(SPOOFED_IPV6).await;
-        let lie = ipv6("2001:db8::1", "2001:db8::254", 58, 255, &neighbour(136, "2001:db8::2"));
-        wire.send(&ethernet(mac(BRIDGE_MAC), mac(1), IPV6, &lie));
+        let lie = about("2001:db8::1", "2001:db8::254", neighbour::ADVERTISEMENT, "2001:db8::2", &[]);
+        wire.send(&lie.frame(mac(1), mac(BRIDGE_MAC)));
         pause(100).await;
         assert_eq!(lan.world.counted(SPOOFED_IPV6).await - before, 1);
     });

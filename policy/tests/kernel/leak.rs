@@ -1,84 +1,55 @@
 //! Changes under load: at no moment does a forbidden frame pass.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bulkhead_packet::{Ether, Flood, Tag, unknown};
 use bulkhead_policy::model::*;
 use bulkhead_policy::{Plan, plan};
 use bulkhead_types::Outcome;
 
 use crate::frame::*;
-use crate::sys::Wire;
 use crate::world::*;
 
 const CHANGES: usize = 2000;
 
-/// Sends frames until it is told to stop, with a breath after each round: the changes need a processor, too.
-fn flood(
-    wire: Wire,
-    frames: Vec<Vec<u8>>,
-    stop: &Arc<AtomicBool>,
-    sent: &Arc<AtomicU64>,
-) -> std::thread::JoinHandle<()> {
-    let (stop, sent) = (stop.clone(), sent.clone());
-    std::thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            frames.iter().for_each(|frame| wire.send(frame));
-            sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-    })
-}
-
-/// Guests 1 and 2 and outside; guest 1 may speak to port 80 outside and nobody to port 2000.
+/// Guests 1 and 2 and outside; guest 1 may speak to port 80 outside and nobody to port 2000, to which guest 1 and outside flood.
 struct Scene {
     lan: Lan,
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    senders: Vec<std::thread::JoinHandle<()>>,
+    flood: Flood,
     receivers: Vec<Wire>,
 }
 
 impl Scene {
     async fn new() -> Self {
         let lan = Lan::new(2, false, vec![allow(guest(1), outside(), tcp(&[80]))]).await;
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let receivers = vec![lan.guests[1].wire(), lan.outside.wire(), lan.guests[0].wire()];
-        let forbidden = |to, from: u8, source: &str, target: &str| {
-            ethernet(mac(to), mac(from), IPV4, &ipv4(source, target, 17, &udp(1000, 2000)))
-        };
+        let forbidden = |from, to| udp(from, to, (1000, 2000));
+        let (one, two, far) = (mac(1), mac(2), mac(OUTSIDE_MAC));
         let inside = vec![
-            forbidden(OUTSIDE_MAC, 1, "10.0.0.1", "10.0.0.9"),
-            forbidden(2, 1, "10.0.0.1", "10.0.0.2"),
-            forbidden(2, 0x66, "10.0.0.1", "10.0.0.2"),
-            tagged(&forbidden(OUTSIDE_MAC, 1, "10.0.0.1", "10.0.0.9"), 0x8100, 30),
-            ethernet(BROADCAST, mac(1), IPV6, &ipv6("2001:db8::1", "ff02::1", 17, 64, &udp(1000, 2000))),
+            forbidden("10.0.0.1", "10.0.0.9").frame(one, far),
+            forbidden("10.0.0.1", "10.0.0.2").frame(one, two),
+            forbidden("10.0.0.1", "10.0.0.2").frame(mac(0x66), two),
+            forbidden("10.0.0.1", "10.0.0.9").frame(one, far).tagged(Tag::dot1q(30)),
+            forbidden("2001:db8::1", "ff02::1").frame(one, Ether::BROADCAST),
         ];
         let out = vec![
-            forbidden(1, OUTSIDE_MAC, "10.0.0.9", "10.0.0.1"),
-            forbidden(2, OUTSIDE_MAC, "10.0.0.1", "10.0.0.2"),
-            ethernet(BROADCAST, mac(OUTSIDE_MAC), 0x88b5, MARK),
+            forbidden("10.0.0.9", "10.0.0.1").frame(far, one),
+            forbidden("10.0.0.1", "10.0.0.2").frame(far, two),
+            unknown(far.into(), Ether::BROADCAST, &MARK),
         ];
-        let senders =
-            vec![flood(lan.guests[0].wire(), inside, &stop, &sent), flood(lan.outside.wire(), out, &stop, &sent)];
-        Self { lan, stop, sent, senders, receivers }
+        let flood = Flood::start(vec![(lan.guests[0].sender(), inside), (lan.outside.sender(), out)]);
+        Self { lan, flood, receivers }
     }
 
     fn leaked(&self) -> usize {
-        let frames = self.receivers.iter().flat_map(Wire::frames);
-        frames.filter(|frame| frame.windows(MARK.len()).any(|part| part == MARK)).count()
+        self.receivers.iter().map(Wire::marked).sum()
     }
 
+    /// How many frames arrived since the last look, and how many were sent.
     fn end(self) -> (usize, u64) {
-        self.stop.store(true, Ordering::Relaxed);
-        for sender in self.senders {
-            sender.join().unwrap();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        let frames = self.receivers.iter().flat_map(Wire::frames);
-        let late = frames.filter(|frame| frame.windows(MARK.len()).any(|part| part == MARK)).count();
-        (late, self.sent.load(Ordering::Relaxed))
+        let sent = self.flood.finish().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        (self.receivers.iter().map(Wire::marked).sum(), sent)
     }
 }
 

@@ -38,9 +38,9 @@ fn the_counters_alone_are_those_that_nft_lists() {
             run(line);
         }
         let wire = lan.guests[0].wire();
-        let packet = |port| ipv4("10.0.0.1", "10.0.0.9", 17, &udp(5000, port));
+        let frame = |port| udp("10.0.0.1", "10.0.0.9", (5000, port)).frame(mac(1), mac(OUTSIDE_MAC));
         for port in [53, 54, 54] {
-            wire.send(&ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &packet(port)));
+            wire.send(&frame(port));
         }
         pause(200).await;
         let (read, observed, listed) = at_one_moment(&mut world).await;
@@ -63,7 +63,7 @@ fn the_ruleset_as_a_text_is_loaded_by_nft_and_leaves_nothing_to_plan() {
         std::fs::write(&path, text).unwrap();
         let loaded = attempt(&format!("nft -f {}", path.display()));
         std::fs::remove_file(&path).unwrap();
-        assert!(loaded.0, "{}", loaded.1);
+        loaded.unwrap();
         let mut world = World::open();
         let rest: Vec<String> = world.plan(&desired).await.steps.iter().map(ToString::to_string).collect();
         // Where tables can be held they are still to be claimed.

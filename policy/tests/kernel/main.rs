@@ -19,7 +19,6 @@ mod routed;
 mod spoof;
 mod steady;
 mod survival;
-mod sys;
 mod talk;
 mod watch;
 mod world;

@@ -1,11 +1,11 @@
 //! What the host routes, with and without br_netfilter.
 
+use bulkhead_packet::Frame;
 use bulkhead_policy::counters::ROUTED;
 use bulkhead_policy::model::*;
 use bulkhead_types::Mac;
 
 use crate::frame::*;
-use crate::sys::Wire;
 use crate::world::*;
 
 const BRIDGE_MAC: u8 = 0x80 + 20;
@@ -16,15 +16,11 @@ async fn routing() -> (Lan, Station) {
         vec![allow(lan(), Endpoint::Host, any()), allow(Endpoint::Host, lan(), any()), allow(lan(), lan(), any())];
     let lan = Lan::new(2, true, allows).await;
     run("ip address add 10.0.0.254/24 dev br20");
-    let far = Station::new();
-    run(&format!("ip link add ext type veth peer name eth0 netns {}", far.thread()));
+    let far = Station::on("ext", mac(0x77));
     run("ip link set ext up");
     run("ip address add 10.9.0.254/24 dev ext");
-    far.run(|| {
-        run("ip link set eth0 up");
-        run("ip address add 10.9.0.2/24 dev eth0");
-        run("ip route add 10.0.0.0/24 via 10.9.0.254");
-    });
+    far.address("10.9.0.2/24");
+    far.run(|| run("ip route add 10.0.0.0/24 via 10.9.0.254"));
     sysctl("ipv4/ip_forward", "1");
     sysctl("ipv4/conf/all/rp_filter", "0");
     sysctl("ipv4/conf/all/send_redirects", "0");
@@ -33,32 +29,28 @@ async fn routing() -> (Lan, Station) {
     (lan, far)
 }
 
-async fn marked(from: &Wire, to: &Wire, frame: &[u8]) -> usize {
+async fn marked(from: &Wire, to: &Wire, frame: &Frame) -> usize {
     to.frames();
     from.send(frame);
     pause(100).await;
-    marks(to)
-}
-
-/// How many marked frames have arrived.
-fn marks(to: &Wire) -> usize {
-    to.frames().iter().filter(|frame| frame.windows(MARK.len()).any(|part| part == MARK)).count()
+    to.marked()
 }
 
 async fn nothing_is_routed(lan: &mut Lan, far: &Station) {
     let (one, two, ext) = (lan.guests[0].wire(), lan.guests[1].wire(), far.wire());
     let before = lan.world.counted(ROUTED).await;
-    let out = ipv4("10.0.0.1", "10.9.0.2", 17, &udp(1000, 2000));
-    assert_eq!(marked(&one, &ext, &ethernet(mac(BRIDGE_MAC), mac(1), IPV4, &out)).await, 0, "out of the bridge");
+    let packet = |from, to| udp(from, to, (1000, 2000));
+    let out = packet("10.0.0.1", "10.9.0.2").frame(mac(1), mac(BRIDGE_MAC));
+    assert_eq!(marked(&one, &ext, &out).await, 0, "out of the bridge");
     let ext_mac = run("ip -o link show dev ext");
     let ext_mac = ext_mac.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap();
     let ext_mac: Mac = ext_mac.parse().unwrap();
-    let into = ipv4("10.9.0.2", "10.0.0.2", 17, &udp(1000, 2000));
-    assert_eq!(marked(&ext, &two, &ethernet(ext_mac, mac(0x77), IPV4, &into)).await, 0, "into it");
-    let back = ipv4("10.0.0.1", "10.0.0.2", 17, &udp(1000, 2000));
-    assert_eq!(marked(&one, &two, &ethernet(mac(BRIDGE_MAC), mac(1), IPV4, &back)).await, 0, "out and in again");
+    let into = packet("10.9.0.2", "10.0.0.2").frame(mac(0x77), ext_mac);
+    assert_eq!(marked(&ext, &two, &into).await, 0, "into it");
+    let back = packet("10.0.0.1", "10.0.0.2");
+    assert_eq!(marked(&one, &two, &back.frame(mac(1), mac(BRIDGE_MAC))).await, 0, "out and in again");
     assert_eq!(lan.world.counted(ROUTED).await - before, 3);
-    assert_eq!(marked(&one, &two, &ethernet(mac(2), mac(1), IPV4, &back)).await, 1, "what is bridged passes");
+    assert_eq!(marked(&one, &two, &back.frame(mac(1), mac(2))).await, 1, "what is bridged passes");
     assert_eq!(lan.world.counted(ROUTED).await - before, 3);
 }
 
@@ -85,14 +77,13 @@ fn with_br_netfilter_what_is_bridged_passes_and_what_is_routed_does_not() {
         nothing_is_routed(&mut lan, &far).await;
         assert!(!run("nft list table inet other").contains("packets 0"));
         let (one, two) = (lan.guests[0].wire(), lan.guests[1].wire());
-        let long = udp_with(1, 2, &[MARK; 8].concat());
         two.frames();
-        for fragment in ipv6_fragments("2001:db8::1", "2001:db8::2", 17, 64, &long, 96) {
-            one.send(&ethernet(mac(2), mac(1), IPV6, &fragment));
+        for fragment in long_udp("2001:db8::1", "2001:db8::2", (1, 2)).fragments(7, 96) {
+            one.send(&fragment.frame(mac(1), mac(2)));
         }
         pause(100).await;
         // br_netfilter puts the fragments together, and what fits goes on whole.
-        assert!(marks(&two) > 0, "in fragments, too");
+        assert!(two.marked() > 0, "in fragments, too");
         lan.outside.serves_tcp("0.0.0.0:80");
         lan.allow(vec![allow(guest(1), outside(), tcp(&[80]))]).await;
         assert!(lan.guests[0].connects("10.0.0.9:80").is_some());

@@ -1,14 +1,14 @@
 //! Who may call itself what: nothing but pinning stands in the way of the frames here, since everything is allowed.
 
+use bulkhead_packet::ip::Ip;
+use bulkhead_packet::{Ether, Frame, Tag, neighbour, send_counted, unknown};
 use bulkhead_policy::counters::*;
 use bulkhead_policy::model::*;
-use bulkhead_types::Mac;
 
 use crate::frame::*;
-use crate::sys::Wire;
 use crate::world::*;
 
-const EACH: usize = 100;
+const EACH: u64 = 100;
 
 /// `br20` with guests 1, 2 (with IPv6) and 3 (without), and somebody outside; everybody may speak to everybody.
 struct Scene {
@@ -51,97 +51,78 @@ impl Scene {
 
     /// How many marked frames arrived anywhere but where they were sent.
     fn arrived(&self) -> usize {
-        let all = self.guests.iter().chain([&self.outside]);
-        all.flat_map(Wire::frames).filter(|frame| frame.windows(MARK.len()).any(|part| part == MARK)).count()
+        self.guests.iter().chain([&self.outside]).map(Wire::marked).sum()
     }
 
     /// Sends a frame often; it must not arrive anywhere, and the counter must say how often.
-    async fn never(&mut self, from: usize, counter: &str, what: &str, frame: &[u8]) {
+    async fn never(&mut self, from: usize, counter: &str, what: &str, frame: &Frame) {
         self.arrived();
         let before = self.world.counted(counter).await;
         let wire = self.guests.get(from).unwrap_or(&self.outside);
-        (0..EACH).for_each(|_| wire.send(frame));
+        send_counted(&wire.sender, frame, EACH).unwrap();
         pause(50).await;
         assert_eq!(self.arrived(), 0, "{what} arrived");
-        assert_eq!(self.world.counted(counter).await - before, EACH as u64, "{what} is counted as {counter}");
+        assert_eq!(self.world.counted(counter).await - before, EACH, "{what} is counted as {counter}");
     }
 
-    async fn arrives(&mut self, from: usize, what: &str, frame: &[u8]) {
+    async fn arrives(&mut self, from: usize, what: &str, frame: &Frame) {
         self.arrived();
         let wire = self.guests.get(from).unwrap_or(&self.outside);
-        (0..EACH).for_each(|_| wire.send(frame));
+        send_counted(&wire.sender, frame, EACH).unwrap();
         pause(50).await;
-        assert_eq!(self.arrived(), EACH, "{what} arrives");
+        assert_eq!(self.arrived() as u64, EACH, "{what} arrives");
     }
 }
 
 const OUTSIDE: usize = 9;
 
-fn packet4(from: &str, to: &str) -> Vec<u8> {
-    ipv4(from, to, 17, &udp(1000, 2000))
-}
-
-fn packet6(from: &str, to: &str) -> Vec<u8> {
-    ipv6(from, to, 17, 64, &udp(1000, 2000))
-}
-
-fn to_peer(from: Mac, kind: u16, payload: &[u8]) -> Vec<u8> {
-    ethernet(mac(2), from, kind, payload)
+fn packet(from: &str, to: &str) -> Ip {
+    udp(from, to, (1000, 2000))
 }
 
 #[test]
 fn a_guests_frame_with_somebody_elses_name_on_it_never_arrives_and_is_counted() {
     within(|| async {
         let mut scene = Scene::new().await;
-        let (v4, v6) = (packet4("10.0.0.1", "10.0.0.2"), packet6("2001:db8::1", "2001:db8::2"));
+        let (v4, v6) = (packet("10.0.0.1", "10.0.0.2"), packet("2001:db8::1", "2001:db8::2"));
+        let (one, two) = (mac(1), mac(2));
+        let from = |address| packet(address, "10.0.0.2").frame(one, two);
+        let from_v6 = |address| packet(address, "2001:db8::2").frame(one, two);
+        let tagged = |tag| v4.frame(one, two).tagged(tag);
         // The bridge learns where the peer is, so that what passes arrives once.
-        scene.guests[1].send(&ethernet(BROADCAST, mac(2), ARP, &arp(1, mac(2), "10.0.0.2", "10.0.0.9")));
+        scene.guests[1].send(&arp(Ether::BROADCAST, 1, two, ("10.0.0.2", "10.0.0.9")));
         pause(50).await;
-        scene.arrives(0, "IPv4", &to_peer(mac(1), IPV4, &v4)).await;
-        scene.arrives(0, "IPv6", &to_peer(mac(1), IPV6, &v6)).await;
+        scene.arrives(0, "IPv4", &v4.frame(one, two)).await;
+        scene.arrives(0, "IPv6", &v6.frame(one, two)).await;
         for (counter, what, frame) in [
-            (SPOOFED_MAC, "a stranger's MAC", to_peer(mac(0x66), IPV4, &v4)),
-            (SPOOFED_MAC, "a neighbour's MAC", ethernet(BROADCAST, mac(2), IPV4, &v4)),
-            (SPOOFED_MAC, "the bridge's MAC", ethernet(BROADCAST, mac(0x94), IPV4, &v4)),
-            (
-                SPOOFED_ARP,
-                "a stranger's address in ARP",
-                to_peer(mac(1), ARP, &arp(2, mac(1), "10.0.0.66", "10.0.0.2")),
-            ),
-            (
-                SPOOFED_ARP,
-                "a neighbour's address in ARP",
-                ethernet(BROADCAST, mac(1), ARP, &arp(1, mac(1), "10.0.0.2", "10.0.0.2")),
-            ),
-            (SPOOFED_ARP, "a neighbour's MAC in ARP", to_peer(mac(1), ARP, &arp(2, mac(2), "10.0.0.1", "10.0.0.2"))),
-            (SPOOFED_ARP, "an unknown operation of ARP", to_peer(mac(1), ARP, &arp(9, mac(1), "10.0.0.1", "10.0.0.2"))),
-            (SPOOFED_IPV4, "a stranger's IPv4", to_peer(mac(1), IPV4, &packet4("10.0.0.66", "10.0.0.2"))),
-            (SPOOFED_IPV4, "a neighbour's IPv4", to_peer(mac(1), IPV4, &packet4("10.0.0.3", "10.0.0.2"))),
-            (SPOOFED_IPV4, "no IPv4", to_peer(mac(1), IPV4, &packet4("0.0.0.0", "10.0.0.2"))),
-            (SPOOFED_IPV6, "a stranger's IPv6", to_peer(mac(1), IPV6, &packet6("2001:db8::66", "2001:db8::2"))),
-            (SPOOFED_IPV6, "a neighbour's IPv6", to_peer(mac(1), IPV6, &packet6("2001:db8::3", "2001:db8::2"))),
-            (SPOOFED_IPV6, "no IPv6", to_peer(mac(1), IPV6, &packet6("::", "2001:db8::2"))),
-            (SPOOFED_IPV6, "another link-local address", to_peer(mac(1), IPV6, &packet6("fe80::1", "2001:db8::2"))),
-            (VLAN_TAG, "802.1Q", tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 30)),
-            (VLAN_TAG, "priority tag", tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 0)),
-            (VLAN_TAG, "802.1ad", tagged(&to_peer(mac(1), IPV6, &v6), 0x88a8, 30)),
-            (VLAN_TAG, "802.1Q twice", tagged(&tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 30), 0x8100, 20)),
-            (VLAN_TAG, "802.1Q in 802.1ad", tagged(&tagged(&to_peer(mac(1), IPV4, &v4), 0x8100, 30), 0x88a8, 20)),
-            (ETHERTYPE, "another type", to_peer(mac(1), 0x88b5, MARK)),
-            (ETHERTYPE, "an old tag", tagged(&to_peer(mac(1), IPV4, &v4), 0x9100, 30)),
-            (ETHERTYPE, "LLC", to_peer(mac(1), 30, &[&[0xaa, 0xaa, 3], MARK].concat())),
+            (SPOOFED_MAC, "a stranger's MAC", v4.frame(mac(0x66), two)),
+            (SPOOFED_MAC, "a neighbour's MAC", v4.frame(two, Ether::BROADCAST)),
+            (SPOOFED_MAC, "the bridge's MAC", v4.frame(mac(0x94), Ether::BROADCAST)),
+            (SPOOFED_ARP, "a stranger's address in ARP", arp(two, 2, one, ("10.0.0.66", "10.0.0.2"))),
+            (SPOOFED_ARP, "a neighbour's address in ARP", arp(Ether::BROADCAST, 1, one, ("10.0.0.2", "10.0.0.2"))),
+            (SPOOFED_ARP, "a neighbour's MAC in ARP", arp_from(one, two, 2, two, ("10.0.0.1", "10.0.0.2"))),
+            (SPOOFED_ARP, "an unknown operation of ARP", arp(two, 9, one, ("10.0.0.1", "10.0.0.2"))),
+            (SPOOFED_IPV4, "a stranger's IPv4", from("10.0.0.66")),
+            (SPOOFED_IPV4, "a neighbour's IPv4", from("10.0.0.3")),
+            (SPOOFED_IPV4, "no IPv4", from("0.0.0.0")),
+            (SPOOFED_IPV6, "a stranger's IPv6", from_v6("2001:db8::66")),
+            (SPOOFED_IPV6, "a neighbour's IPv6", from_v6("2001:db8::3")),
+            (SPOOFED_IPV6, "no IPv6", from_v6("::")),
+            (SPOOFED_IPV6, "another link-local address", from_v6("fe80::1")),
+            (VLAN_TAG, "802.1Q", tagged(Tag::dot1q(30))),
+            (VLAN_TAG, "priority tag", tagged(Tag::dot1q(0))),
+            (VLAN_TAG, "802.1ad", v6.frame(one, two).tagged(Tag::dot1ad(30))),
+            (VLAN_TAG, "802.1Q twice", tagged(Tag::dot1q(30)).tagged(Tag::dot1q(20))),
+            (VLAN_TAG, "802.1Q in 802.1ad", tagged(Tag::dot1q(30)).tagged(Tag::dot1ad(20))),
+            (ETHERTYPE, "another type", unknown(one.into(), two.into(), &MARK)),
+            (ETHERTYPE, "an old tag", tagged(Tag { ether_type: 0x9100, control: 30 })),
+            (ETHERTYPE, "LLC", Frame::new(one, two, 30, [&[0xaa, 0xaa, 3], MARK.bytes()].concat())),
         ] {
             scene.never(0, counter, what, &frame).await;
         }
-        let own = packet6("fe80::5054:ff:fe00:3", "2001:db8::2");
-        scene.never(2, SPOOFED_IPV6, "IPv6 of a NIC that has none", &to_peer(mac(3), IPV6, &own)).await;
-        scene
-            .arrives(
-                0,
-                "IPv6 from the link-local address",
-                &to_peer(mac(1), IPV6, &packet6("fe80::5054:ff:fe00:1", "2001:db8::2")),
-            )
-            .await;
+        let own = packet("fe80::5054:ff:fe00:3", "2001:db8::2").frame(mac(3), two);
+        scene.never(2, SPOOFED_IPV6, "IPv6 of a NIC that has none", &own).await;
+        scene.arrives(0, "IPv6 from the link-local address", &from_v6("fe80::5054:ff:fe00:1")).await;
         let rest = scene.world.plan(&scene.desired).await;
         assert!(rest.is_empty());
     });
@@ -151,26 +132,26 @@ fn a_guests_frame_with_somebody_elses_name_on_it_never_arrives_and_is_counted() 
 fn nobody_outside_passes_for_a_guest_or_for_the_host() {
     within(|| async {
         let mut scene = Scene::new().await;
-        scene.guests[1].send(&ethernet(BROADCAST, mac(2), ARP, &arp(1, mac(2), "10.0.0.2", "10.0.0.9")));
+        scene.guests[1].send(&arp(Ether::BROADCAST, 1, mac(2), ("10.0.0.2", "10.0.0.9")));
         pause(50).await;
-        let outside = mac(0x50);
-        scene.arrives(OUTSIDE, "IPv4", &to_peer(outside, IPV4, &packet4("10.0.0.9", "10.0.0.2"))).await;
+        let (outside, two) = (mac(0x50), mac(2));
+        let own = packet("10.0.0.9", "10.0.0.2");
+        scene.arrives(OUTSIDE, "IPv4", &own.frame(outside, two)).await;
         let advert = |target| {
-            let mut payload = neighbour(136, target);
-            payload.extend(MARK);
-            ethernet(mac(2), outside, IPV6, &ipv6("2001:db8::9", "2001:db8::2", 58, 255, &payload))
+            let packet = about("2001:db8::9", "2001:db8::2", neighbour::ADVERTISEMENT, target, MARK.bytes());
+            packet.frame(outside, two)
         };
         for (counter, what, frame) in [
-            (SPOOFED_MAC, "a guest's MAC", to_peer(mac(1), IPV4, &packet4("10.0.0.9", "10.0.0.2"))),
-            (SPOOFED_MAC, "the bridge's MAC", to_peer(mac(0x94), IPV4, &packet4("10.0.0.9", "10.0.0.2"))),
-            (SPOOFED_ARP, "a guest's address in ARP", to_peer(outside, ARP, &arp(2, outside, "10.0.0.1", "10.0.0.2"))),
-            (SPOOFED_ARP, "a guest's MAC in ARP", to_peer(outside, ARP, &arp(2, mac(1), "10.0.0.9", "10.0.0.2"))),
-            (SPOOFED_IPV4, "a guest's IPv4", to_peer(outside, IPV4, &packet4("10.0.0.1", "10.0.0.2"))),
-            (SPOOFED_IPV6, "a guest's IPv6", to_peer(outside, IPV6, &packet6("2001:db8::1", "2001:db8::2"))),
+            (SPOOFED_MAC, "a guest's MAC", own.frame(mac(1), two)),
+            (SPOOFED_MAC, "the bridge's MAC", own.frame(mac(0x94), two)),
+            (SPOOFED_ARP, "a guest's address in ARP", arp(two, 2, outside, ("10.0.0.1", "10.0.0.2"))),
+            (SPOOFED_ARP, "a guest's MAC in ARP", arp_from(outside, two, 2, mac(1), ("10.0.0.9", "10.0.0.2"))),
+            (SPOOFED_IPV4, "a guest's IPv4", packet("10.0.0.1", "10.0.0.2").frame(outside, two)),
+            (SPOOFED_IPV6, "a guest's IPv6", packet("2001:db8::1", "2001:db8::2").frame(outside, two)),
             (SPOOFED_IPV6, "a guest's IPv6, advertised", advert("2001:db8::1")),
             (SPOOFED_IPV6, "a guest's link-local address, advertised", advert("fe80::5054:ff:fe00:1")),
-            (VLAN_TAG, "a tag", tagged(&to_peer(outside, IPV4, &packet4("10.0.0.9", "10.0.0.2")), 0x8100, 7)),
-            (ETHERTYPE, "another type", to_peer(outside, 0x88b5, MARK)),
+            (VLAN_TAG, "a tag", own.frame(outside, two).tagged(Tag::dot1q(7))),
+            (ETHERTYPE, "another type", unknown(outside.into(), two.into(), &MARK)),
         ] {
             scene.never(OUTSIDE, counter, what, &frame).await;
         }
@@ -184,15 +165,14 @@ fn a_port_that_nobody_declared_gets_nothing_in_and_nothing_out() {
         let mut scene = Scene::new().await;
         let stranger = Station::behind("tap9", "br20", mac(9));
         scene.guests.push(stranger.wire());
-        let frame = ethernet(BROADCAST, mac(9), IPV4, &packet4("10.0.0.9", "10.0.0.255"));
+        let frame = packet("10.0.0.9", "10.0.0.255").frame(mac(9), Ether::BROADCAST);
         scene.never(3, UNDECLARED, "its frame", &frame).await;
         let before = scene.world.counted(UNDECLARED).await;
-        for _ in 0..EACH {
-            scene.guests[0].send(&ethernet(BROADCAST, mac(1), IPV4, &packet4("10.0.0.1", "10.0.0.255")));
-        }
+        let frame = packet("10.0.0.1", "10.0.0.255").frame(mac(1), Ether::BROADCAST);
+        send_counted(&scene.guests[0].sender, &frame, EACH).unwrap();
         pause(50).await;
         assert_eq!(scene.guests[3].frames().len(), 0);
-        assert!(scene.world.counted(UNDECLARED).await >= before + EACH as u64);
+        assert!(scene.world.counted(UNDECLARED).await >= before + EACH);
         // A declared port on another bridge is as strange there.
         let other = segment(21, true);
         make_bridge(&other);
@@ -200,14 +180,7 @@ fn a_port_that_nobody_declared_gets_nothing_in_and_nothing_out() {
         scene.world.settle(&scene.desired).await;
         run("ip link set bh-1 master br21");
         let _far = Station::behind("vlan21", "br21", mac(0x51));
-        scene
-            .never(
-                0,
-                UNDECLARED,
-                "a frame on the wrong bridge",
-                &ethernet(BROADCAST, mac(1), IPV4, &packet4("10.0.0.1", "10.0.0.255")),
-            )
-            .await;
+        scene.never(0, UNDECLARED, "a frame on the wrong bridge", &frame).await;
     });
 }
 
@@ -219,12 +192,12 @@ fn frames_of_other_bridges_are_not_looked_at() {
         let (a, b) = (Station::behind("vnet0", "virbr0", mac(7)), Station::behind("vnet1", "virbr0", mac(8)));
         let (a, b) = (a.wire(), b.wire());
         let before: Vec<Counter> = scene.world.observe().await.counters;
-        let v4 = packet4("1.2.3.4", "10.0.0.2");
+        let v4 = packet("1.2.3.4", "10.0.0.2").frame(mac(0x66), Ether::BROADCAST);
         for frame in [
-            ethernet(BROADCAST, mac(0x66), IPV4, &v4),
-            ethernet(BROADCAST, mac(0x66), ARP, &arp(2, mac(2), "10.0.0.1", "10.0.0.2")),
-            tagged(&ethernet(BROADCAST, mac(0x66), IPV4, &v4), 0x8100, 30),
-            ethernet(BROADCAST, mac(0x66), 0x88b5, MARK),
+            v4.clone(),
+            arp_from(mac(0x66), Ether::BROADCAST, 2, mac(2), ("10.0.0.1", "10.0.0.2")),
+            v4.tagged(Tag::dot1q(30)),
+            unknown(mac(0x66).into(), Ether::BROADCAST, &MARK),
         ] {
             a.send(&frame);
             pause(50).await;
@@ -238,7 +211,7 @@ fn frames_of_other_bridges_are_not_looked_at() {
 fn arp_reaches_a_guest_only_for_its_own_addresses() {
     within(|| async {
         let mut scene = Scene::new().await;
-        let ask = |target| ethernet(BROADCAST, mac(0x50), ARP, &arp(1, mac(0x50), "10.0.0.9", target));
+        let ask = |target| arp(Ether::BROADCAST, 1, mac(0x50), ("10.0.0.9", target));
         scene.outside.send(&ask("10.0.0.2"));
         pause(50).await;
         let got: Vec<usize> = scene.guests.iter().map(|wire| wire.frames().len()).collect();
@@ -249,10 +222,10 @@ fn arp_reaches_a_guest_only_for_its_own_addresses() {
         assert_eq!(scene.arrived(), 0);
         assert_eq!(scene.world.counted(FLOODED).await - before, 3);
         // A guest may probe for its address, and be answered by who has it.
-        scene.guests[0].send(&ethernet(BROADCAST, mac(1), ARP, &arp(1, mac(1), "0.0.0.0", "10.0.0.1")));
+        scene.guests[0].send(&arp(Ether::BROADCAST, 1, mac(1), ("0.0.0.0", "10.0.0.1")));
         pause(50).await;
         assert_eq!(scene.outside.frames().len(), 1, "the probe is heard");
-        scene.outside.send(&ethernet(mac(1), mac(0x50), ARP, &arp(2, mac(0x50), "10.0.0.9", "0.0.0.0")));
+        scene.outside.send(&arp(mac(1), 2, mac(0x50), ("10.0.0.9", "0.0.0.0")));
         pause(50).await;
         assert_eq!(scene.guests[0].frames().len(), 1);
     });

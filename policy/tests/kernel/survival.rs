@@ -5,7 +5,6 @@ use bulkhead_policy::plan;
 use bulkhead_types::{Cause, Outcome};
 
 use crate::steady::everything;
-use crate::sys;
 use crate::world::*;
 
 #[test]
@@ -24,9 +23,9 @@ fn a_table_withstands_a_flush_where_it_can_be_held_and_is_made_anew_where_it_can
             return;
         }
         assert!(observed.owned && plan.notices.is_empty());
-        let before = sys::generation();
+        let before = generation();
         assert!(world.observe().await.owned);
-        assert_eq!(sys::generation(), before, "observing who owns it changes nothing");
+        assert_eq!(generation(), before, "observing who owns it changes nothing");
         run("nft add table ip other");
         run("nft flush ruleset");
         assert_eq!(run("nft list tables"), "table bridge bulkhead\ntable inet bulkhead\n");
@@ -35,7 +34,7 @@ fn a_table_withstands_a_flush_where_it_can_be_held_and_is_made_anew_where_it_can
             "nft flush chain bridge bulkhead forward",
             "nft add table bridge bulkhead",
         ] {
-            assert!(!attempt(line).0, "{line}");
+            assert!(attempt(line).is_err(), "{line}");
         }
         world.close().await;
         // Nobody owns it now, and anybody may change it.
@@ -50,7 +49,7 @@ fn a_table_withstands_a_flush_where_it_can_be_held_and_is_made_anew_where_it_can
         assert_eq!(steps.len(), 4, "{steps:#?}");
         world.settle(&desired).await;
         assert!(world.observe().await.owned);
-        assert!(!attempt("nft delete table bridge bulkhead").0);
+        assert!(attempt("nft delete table bridge bulkhead").is_err());
     });
 }
 
@@ -107,14 +106,14 @@ fn a_second_process_is_told_that_another_owns_the_tables_or_sees_that_nobody_can
         other.allows.truncate(3);
         let plan = second.plan(&other).await;
         assert!(matches!(plan.notices.as_slice(), [notice] if notice.cause == Cause::Clash), "{:#?}", plan.notices);
-        let before = sys::generation();
+        let before = generation();
         let report = second.apply(&plan).await;
         assert!(!report.steps.is_empty());
         for (step, outcome) in &report.steps {
             let Outcome::Failed(why) = outcome else { panic!("{step}: {outcome:?}") };
             assert!(why.contains("Operation not permitted") && why.contains("another process owns"), "{why}");
         }
-        assert_eq!(sys::generation(), before);
+        assert_eq!(generation(), before);
         assert!(first.plan(&desired).await.is_empty());
     });
 }
@@ -125,17 +124,17 @@ fn one_bad_command_and_nothing_of_the_transaction_happens() {
         let mut world = World::open();
         let mut desired = everything();
         world.settle(&desired).await;
-        let before = sys::generation();
+        let before = generation();
         desired.nics.clear();
         let stale = world.plan(&desired).await;
         world.settle(&desired).await;
         // What is gone already cannot be deleted again.
-        let between = sys::generation();
+        let between = generation();
         let report = world.apply(&stale).await;
         assert!(report.steps.iter().all(|(_, outcome)| matches!(outcome, Outcome::Failed(_))), "{report:#?}");
         let causes: std::collections::BTreeSet<String> = report.steps.iter().map(|(_, o)| format!("{o:?}")).collect();
         assert_eq!(causes.len(), 1, "the same cause for all");
-        assert!(before < between && sys::generation() == between);
+        assert!(before < between && generation() == between);
         assert!(world.plan(&desired).await.is_empty());
     });
 }
@@ -166,7 +165,7 @@ const FOREIGN: &[&str] = &[
 fn foreign_tables_are_equal_before_and_after_apply_change_and_teardown() {
     within(|| async {
         for line in FOREIGN {
-            run_nft(line);
+            run(&format!("nft {line}"));
         }
         let before = run("nft list ruleset");
         let mut world = World::open();
@@ -178,17 +177,6 @@ fn foreign_tables_are_equal_before_and_after_apply_change_and_teardown() {
         world.settle(&Desired::default()).await;
         assert_eq!(run("nft list ruleset"), before);
     });
-}
-
-/// One line of nft, with its spaces and quotes; what it complained about.
-#[allow(clippy::disallowed_methods, reason = "somebody else changes the ruleset: that is what is tested")]
-fn nft(line: &str) -> Result<(), String> {
-    let output = std::process::Command::new("nft").arg(line).output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
-}
-
-fn run_nft(line: &str) {
-    nft(line).unwrap_or_else(|error| panic!("{line}: {error}"));
 }
 
 /// A table whose chains are not hooked.
@@ -222,7 +210,8 @@ fn whatever_is_done_to_a_table_that_nobody_holds_is_undone() {
         ] {
             if line == DORMANT && can_hold() {
                 // The kernel changes no flags of a table whose owner has gone.
-                assert!(nft(line).unwrap_err().contains("Operation not supported"));
+                let refused = attempt(&format!("nft {line}")).unwrap_err().to_string();
+                assert!(refused.contains("Operation not supported"), "{refused}");
                 continue;
             }
             // What holds the table ends, so that the line gets through.
@@ -230,7 +219,7 @@ fn whatever_is_done_to_a_table_that_nobody_holds_is_undone() {
             world.settle(&desired).await;
             world.close().await;
             let line = line.replace(" ; }", " }");
-            run_nft(&line);
+            run(&format!("nft {line}"));
             let mut world = World::open();
             let plan = world.settle(&desired).await;
             assert!(!plan.is_empty(), "{line} was seen");

@@ -34,24 +34,20 @@ pub(crate) fn serve_udp(socket: UdpSocket) {
 
 impl Station {
     pub(crate) fn serves_tcp(&self, address: &str) {
-        let address = address.to_owned();
-        self.run(move || serve_tcp(TcpListener::bind(address).unwrap()));
+        self.run(|| serve_tcp(TcpListener::bind(address).unwrap()));
     }
 
     pub(crate) fn serves_udp(&self, address: &str) {
-        let address = address.to_owned();
-        self.run(move || serve_udp(UdpSocket::bind(address).unwrap()));
+        self.run(|| serve_udp(UdpSocket::bind(address).unwrap()));
     }
 
     pub(crate) fn connects(&self, address: &str) -> Option<TcpStream> {
-        let address = address.to_owned();
-        self.run(move || connects(&address))
+        self.run(|| connects(address))
     }
 
     /// What an echo over UDP gives: the answer, nothing, or an error that came back.
     pub(crate) fn asks(&self, from: &str, to: &str, length: usize) -> Result<bool, std::io::ErrorKind> {
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.run(move || asks(&from, &to, length))
+        self.run(|| asks(from, to, length))
     }
 }
 

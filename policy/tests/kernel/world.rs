@@ -1,60 +1,44 @@
 //! Bridges with ports that stand in for guests and for the trunk, and what is done with them.
 
-use std::process::Command;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bulkhead_packet::{Capture, Direction, Frame, Namespace, Sender};
 use bulkhead_policy::model::*;
 use bulkhead_policy::{Plan, Ruleset, Step, plan};
 use bulkhead_types::{IfName, Mac, Outcome, Report, SegmentName};
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
-use crate::sys::{self, Wire};
+use crate::frame::MARK;
+
+/// Runs one command line that may fail.
+pub(crate) use bulkhead_packet::run as attempt;
 
 /// One test at a time: two contexts of libnftables in one process were seen to hang (1.1.3), and a flood would starve whatever
 /// runs beside it.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// Runs a test in a namespace of its own, which goes with its thread.
-pub(crate) fn within<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+/// Runs a test in a namespace of its own.
+pub(crate) fn within<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     // A lock that a failed test left behind guards nothing that could be broken.
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let thread = std::thread::spawn(|| {
-        sys::new_network().expect("a network namespace of one's own needs root");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
+    let host = Namespace::new("policy").expect("root, in a machine of the lab");
+    let work = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+    host.within(work).unwrap();
 }
 
 /// Runs one command line; it must succeed.
 pub(crate) fn run(line: &str) -> String {
-    let (good, text) = attempt(line);
-    assert!(good, "{line}: {text}");
-    text
-}
-
-/// Runs one command line, and tells whether it succeeded, with what it said.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "somebody else changes things with iproute2 and nft: that is what is tested"
-)]
-pub(crate) fn attempt(line: &str) -> (bool, String) {
-    let mut words = line.split_whitespace();
-    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    let text = if output.status.success() { output.stdout } else { output.stderr };
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    attempt(line).unwrap()
 }
 
 /// Whether kernel and nft can hold tables (6.9 and 1.1): each release of the lab can or cannot.
 pub(crate) fn can_hold() -> bool {
-    attempt("nft -c add table bridge probe { flags owner,persist; }").0
+    attempt("nft -c add table bridge probe { flags owner,persist; }").is_ok()
 }
 
 pub(crate) fn sysctl(key: &str, value: &str) {
-    let path = format!("/proc/sys/net/{key}");
-    std::fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
+    bulkhead_packet::sysctl(key, value).unwrap();
 }
 
 pub(crate) async fn pause(milliseconds: u64) {
@@ -69,85 +53,81 @@ pub(crate) fn mac(last: u8) -> Mac {
     Mac::try_from([0x52, 0x54, 0, 0, 0, last]).unwrap()
 }
 
-/// A thread in a network namespace of its own: a guest, or a machine beyond the trunk.
-pub(crate) struct Station {
-    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
-    thread: i32,
-}
+/// A guest, or a machine beyond the trunk, with one link, `eth0`.
+pub(crate) struct Station(Namespace);
 
 impl Station {
-    pub(crate) fn new() -> Self {
-        let (jobs, queue) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        let (told, tells) = mpsc::channel();
-        std::thread::spawn(move || {
-            sys::new_network().unwrap();
-            told.send(sys::thread_id()).unwrap();
-            while let Ok(job) = queue.recv() {
-                job();
-            }
-        });
-        Self { jobs, thread: tells.recv().unwrap() }
+    /// A station on a new link. Its own link, `eth0`, has that MAC; neither says anything by itself.
+    pub(crate) fn on(link: &str, address: Mac) -> Self {
+        let mut namespace = Namespace::new(link).unwrap();
+        namespace.veth(link, "eth0", address.into()).unwrap();
+        sysctl(&format!("ipv6/conf/{link}/disable_ipv6"), "1");
+        Self(namespace)
     }
 
-    /// The thread's id, by which iproute2 finds the namespace.
-    pub(crate) fn thread(&self) -> i32 {
-        self.thread
-    }
-
-    /// Starts something there; the receiver gets what it returns.
-    pub(crate) fn start<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
-        let (done, result) = mpsc::channel();
-        self.jobs.send(Box::new(move || drop(done.send(job())))).unwrap();
-        result
-    }
-
-    /// Does something there and waits for it.
-    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        self.start(job).recv().expect("it does not panic there")
-    }
-
-    /// A station behind a new port of a bridge. Its link is `eth0`, with that MAC, and says nothing by itself.
+    /// A station behind a new port of a bridge.
     pub(crate) fn behind(port: &str, bridge: &str, address: Mac) -> Self {
-        let station = Self::new();
-        run(&format!("ip link add {port} type veth peer name eth0 address {address} netns {}", station.thread));
-        sysctl(&format!("ipv6/conf/{port}/disable_ipv6"), "1");
+        let station = Self::on(port, address);
         run(&format!("ip link set {port} master {bridge} up"));
-        station.run(|| {
-            sysctl("ipv6/conf/eth0/disable_ipv6", "1");
-            run("ip link set lo up");
-            run("ip link set eth0 up");
-        });
         station
     }
 
+    /// Does something there.
+    pub(crate) fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        self.0.within(job).unwrap()
+    }
+
     pub(crate) fn wire(&self) -> Wire {
-        self.run(|| Wire::open(index("eth0")).unwrap())
+        Wire { sender: self.sender(), capture: self.0.capture("eth0", Direction::Arriving).unwrap() }
     }
 
-    /// Gives it an address, and neighbours that never change.
+    pub(crate) fn sender(&self) -> Sender {
+        self.0.sender("eth0").unwrap()
+    }
+
+    /// Gives it an address.
     pub(crate) fn address(&self, address: &str) {
-        let address = address.to_owned();
-        self.run(move || {
-            if address.contains(':') {
-                // In this order: while it looks for duplicates it reports its groups from `::`, which counts as spoofed.
-                sysctl("ipv6/conf/eth0/accept_dad", "0");
-                sysctl("ipv6/conf/eth0/disable_ipv6", "0");
-                run(&format!("ip address add {address} dev eth0 nodad"));
-            } else {
-                run(&format!("ip address add {address} dev eth0"));
-            }
-        });
+        if address.contains(':') {
+            // Before the link has IPv6: while it looks for duplicates it reports its groups from `::`, which counts as spoofed.
+            self.run(|| sysctl("ipv6/conf/eth0/accept_dad", "0"));
+        }
+        self.0.address("eth0", address).unwrap();
     }
 
+    /// Gives it a neighbour that never changes.
     pub(crate) fn neighbour(&self, address: &str, mac: Mac) {
-        let line = format!("ip neighbour replace {address} lladdr {mac} dev eth0 nud permanent");
-        self.run(move || run(&line));
+        self.0.run(&format!("ip neighbour replace {address} lladdr {mac} dev eth0 nud permanent")).unwrap();
     }
 }
 
-pub(crate) fn index(link: &str) -> u32 {
-    let text = run(&format!("ip -o link show dev {link}"));
-    text.split(':').next().unwrap().parse().unwrap()
+/// A station's link as the wire sees it: whole frames in and out.
+pub(crate) struct Wire {
+    pub(crate) sender: Sender,
+    capture: Capture,
+}
+
+impl Wire {
+    pub(crate) fn send(&self, frame: &Frame) {
+        self.sender.send(frame).unwrap();
+    }
+
+    /// Everything that has arrived since the last call.
+    pub(crate) fn frames(&self) -> Vec<Frame> {
+        self.capture.during(Duration::ZERO).unwrap().into_iter().map(|seen| seen.frame).collect()
+    }
+
+    /// How many marked frames have arrived since the last call.
+    pub(crate) fn marked(&self) -> usize {
+        self.frames().iter().filter(|frame| MARK.marks(frame)).count()
+    }
+}
+
+/// Whether a frame gets from one to the other.
+pub(crate) async fn arrives(from: &Wire, to: &Wire, frame: &Frame) -> bool {
+    to.frames();
+    from.send(frame);
+    pause(100).await;
+    to.frames().contains(frame)
 }
 
 /// Makes a bridge, silent, with its pinned MAC.
@@ -226,7 +206,7 @@ impl World {
     pub(crate) async fn close(self) {
         drop(self);
         for _ in 0..100 {
-            if !attempt("nft list table bridge bulkhead").1.contains("owner") {
+            if !attempt("nft list table bridge bulkhead").is_ok_and(|text| text.contains("owner")) {
                 return;
             }
             pause(50).await;
@@ -257,14 +237,14 @@ impl World {
         if let Some((step, outcome)) = report.steps.iter().find(|(_, outcome)| *outcome != Outcome::Done) {
             panic!("{step}: {outcome:?}");
         }
-        let before = sys::generation();
+        let before = generation();
         let rest = self.plan(desired).await;
         let text = |plan: &Plan| plan.steps.iter().map(|step| format!("  {step}\n")).collect::<String>();
         let first = rest.steps.iter().find_map(|step| step.to_string().strip_prefix("flush chain ").map(str::to_owned));
-        let there = first.map(|chain| attempt(&format!("nft -j list chain {chain}")).1);
+        let there = first.map(|chain| attempt(&format!("nft -j list chain {chain}")));
         assert!(rest.is_empty(), "remains\n{}\nthere is {there:?}", text(&rest));
         self.apply(&rest).await;
-        assert_eq!(sys::generation(), before, "what is as it should be is not written");
+        assert_eq!(generation(), before, "what is as it should be is not written");
         plan
     }
 
@@ -332,4 +312,19 @@ pub(crate) fn udp_ports(ports: &[u16]) -> Traffic {
 
 pub(crate) fn ping() -> Traffic {
     Traffic { icmp: vec![IcmpType::EchoRequest], ..Traffic::default() }
+}
+
+/// The generation id of the ruleset of the calling thread's namespace (`NFT_MSG_GETGEN`).
+pub(crate) fn generation() -> u32 {
+    let mut socket = Socket::new(NETLINK_NETFILTER).unwrap();
+    socket.bind_auto().unwrap();
+    let mut request = 20_u32.to_ne_bytes().to_vec();
+    request.extend((10_u16 << 8 | 16).to_ne_bytes());
+    request.extend(1_u16.to_ne_bytes());
+    request.extend([0; 12]);
+    socket.send(&request, 0).unwrap();
+    let mut reply = Vec::with_capacity(4096);
+    socket.recv(&mut reply, 0).unwrap();
+    // Header of 16 bytes, nfgenmsg of 4, attribute header of 4: NFTA_GEN_ID.
+    u32::from_be_bytes(*reply[24..].first_chunk().unwrap())
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bulkhead_packet::ip::{self, Ip};
+use bulkhead_packet::transport::{ACK, SYN, tcp_segment};
+use bulkhead_packet::{Frame, transport};
 use bulkhead_policy::model::*;
 
 use crate::frame::*;
-use crate::sys::Wire;
 use crate::world::*;
 
 /// `br20` and `br30`, alike but for their NICs' MACs: a guest 10.0.0.1 and 10.0.0.9 outside, to which it may speak.
@@ -29,33 +31,19 @@ async fn twins() -> (World, [(Wire, Wire, Station, Station); 2]) {
     (world, sides.try_into().unwrap_or_else(|_| panic!()))
 }
 
-async fn arrives(from: &Wire, to: &Wire, frame: &[u8]) -> bool {
-    to.frames();
-    from.send(frame);
-    pause(100).await;
-    to.frames().iter().any(|got| got == frame)
-}
-
 #[test]
 fn a_flow_on_one_bridge_lets_no_reply_in_on_the_other() {
     within(|| async {
-        let (_world, [(in20, out20, ..), (in30, out30, ..)]) = twins().await;
-        for (ask, answer) in [
-            (
-                (IPV4, ipv4("10.0.0.1", "10.0.0.9", 17, &udp(5000, 53))),
-                (IPV4, ipv4("10.0.0.9", "10.0.0.1", 17, &udp(53, 5000))),
-            ),
-            (
-                (IPV6, ipv6("2001:db8::1", "2001:db8::9", 17, 64, &udp(5000, 53))),
-                (IPV6, ipv6("2001:db8::9", "2001:db8::1", 17, 64, &udp(53, 5000))),
-            ),
-        ] {
-            assert!(arrives(&in20, &out20, &ethernet(mac(OUTSIDE_MAC), mac(1), ask.0, &ask.1)).await);
-            let reply = |to| ethernet(mac(to), mac(OUTSIDE_MAC), answer.0, &answer.1);
-            assert!(!arrives(&out30, &in30, &reply(4)).await, "the answer to the other bridge's flow");
-            assert!(arrives(&out20, &in20, &reply(1)).await);
-            assert!(arrives(&in30, &out30, &ethernet(mac(OUTSIDE_MAC), mac(4), ask.0, &ask.1)).await);
-            assert!(arrives(&out30, &in30, &reply(4)).await, "now it has asked, too");
+        let (_world, sides) = twins().await;
+        let [(in20, out20, ..), (in30, out30, ..)] = &sides;
+        for (here, there) in [("10.0.0.1", "10.0.0.9"), ("2001:db8::1", "2001:db8::9")] {
+            let ask = |from| udp(here, there, (5000, 53)).frame(mac(from), mac(OUTSIDE_MAC));
+            let reply = |to| udp(there, here, (53, 5000)).frame(mac(OUTSIDE_MAC), mac(to));
+            assert!(arrives(in20, out20, &ask(1)).await);
+            assert!(!arrives(out30, in30, &reply(4)).await, "the answer to the other bridge's flow");
+            assert!(arrives(out20, in20, &reply(1)).await);
+            assert!(arrives(in30, out30, &ask(4)).await);
+            assert!(arrives(out30, in30, &reply(4)).await, "now it has asked, too");
         }
     });
 }
@@ -63,47 +51,45 @@ fn a_flow_on_one_bridge_lets_no_reply_in_on_the_other() {
 #[test]
 fn a_fragment_on_one_bridge_completes_nothing_on_the_other() {
     within(|| async {
-        let (_world, [(in20, out20, ..), (in30, out30, ..)]) = twins().await;
-        let whole = udp_with(5000, 53, &[MARK; 8].concat());
-        let v4 = [
-            ipv4_fragment("10.0.0.1", "10.0.0.9", 17, 0, true, &whole[..80]),
-            ipv4_fragment("10.0.0.1", "10.0.0.9", 17, 80, false, &whole[80..]),
-        ];
-        let v6 = ipv6_fragments("2001:db8::1", "2001:db8::9", 17, 64, &whole, 80);
-        for (kind, [first, last]) in [(IPV4, v4), (IPV6, v6)] {
-            let marks = |wire: &Wire| wire.frames().iter().filter(|f| f.windows(MARK.len()).any(|p| p == MARK)).count();
-            in20.send(&ethernet(mac(OUTSIDE_MAC), mac(1), kind, &first));
-            in30.send(&ethernet(mac(OUTSIDE_MAC), mac(4), kind, &last));
+        let (_world, sides) = twins().await;
+        let [(in20, out20, ..), (in30, out30, ..)] = &sides;
+        for (from, to) in [("10.0.0.1", "10.0.0.9"), ("2001:db8::1", "2001:db8::9")] {
+            let [first, last] = long_udp(from, to, (5000, 53)).fragments(7, 80);
+            let sent_from = |part: &Ip, number| part.frame(mac(number), mac(OUTSIDE_MAC));
+            in20.send(&sent_from(&first, 1));
+            in30.send(&sent_from(&last, 4));
             pause(200).await;
-            assert_eq!((marks(&out20), marks(&out30)), (0, 0), "{kind:x}");
-            in20.send(&ethernet(mac(OUTSIDE_MAC), mac(1), kind, &last));
+            assert_eq!((out20.marked(), out30.marked()), (0, 0), "{from}");
+            in20.send(&sent_from(&last, 1));
             pause(200).await;
-            assert!(marks(&out20) > 0 && marks(&out30) == 0, "{kind:x}: on its own bridge it is whole");
+            assert!(out20.marked() > 0 && out30.marked() == 0, "{from}: on its own bridge it is whole");
         }
     });
 }
 
 /// What the far side of a flow sends, with a number in it.
-fn reply(protocol: u8, number: u32) -> Vec<u8> {
-    let payload = [MARK, &number.to_be_bytes()].concat();
+fn reply(protocol: u8, number: u32) -> Frame {
+    let (ends, payload) = (ends("10.0.0.9", "10.0.0.1"), [MARK.bytes(), &number.to_be_bytes()].concat());
     let packet = match protocol {
         // The same numbers each time: to TCP it is the first segment sent again.
-        6 => tcp_segment((53, 5000), ACK, (701, 101), &payload),
-        _ => udp_with(53, 5000, &payload),
+        ip::TCP => tcp_segment(ends, (53, 5000), ACK, (701, 101), &payload),
+        _ => transport::udp(ends, 53, 5000, &payload),
     };
-    ethernet(mac(1), mac(OUTSIDE_MAC), IPV4, &ipv4("10.0.0.9", "10.0.0.1", protocol, &packet))
+    packet.frame(mac(OUTSIDE_MAC), mac(1))
 }
 
 /// Opens a flow of UDP and one of TCP from the guest.
 async fn open_flows(inside: &Wire, far: &Wire) {
-    let there = |protocol, packet: &[u8]| {
-        ethernet(mac(OUTSIDE_MAC), mac(1), IPV4, &ipv4("10.0.0.1", "10.0.0.9", protocol, packet))
+    let there = |flags, numbers| {
+        let packet = tcp_segment(ends("10.0.0.1", "10.0.0.9"), (5000, 53), flags, numbers, &[]);
+        packet.frame(mac(1), mac(OUTSIDE_MAC))
     };
-    assert!(arrives(inside, far, &there(17, &udp(5000, 53))).await);
-    assert!(arrives(inside, far, &there(6, &tcp_segment((5000, 53), SYN, (100, 0), &[]))).await);
-    let answer = ipv4("10.0.0.9", "10.0.0.1", 6, &tcp_segment((53, 5000), SYN | ACK, (700, 101), &[]));
-    assert!(arrives(far, inside, &ethernet(mac(1), mac(OUTSIDE_MAC), IPV4, &answer)).await);
-    assert!(arrives(inside, far, &there(6, &tcp_segment((5000, 53), ACK, (101, 701), &[]))).await);
+    let answer = tcp_segment(ends("10.0.0.9", "10.0.0.1"), (53, 5000), SYN | ACK, (700, 101), &[]);
+    let datagram = udp("10.0.0.1", "10.0.0.9", (5000, 53));
+    assert!(arrives(inside, far, &datagram.frame(mac(1), mac(OUTSIDE_MAC))).await);
+    assert!(arrives(inside, far, &there(SYN, (100, 0))).await);
+    assert!(arrives(far, inside, &answer.frame(mac(OUTSIDE_MAC), mac(1))).await);
+    assert!(arrives(inside, far, &there(ACK, (101, 701))).await);
 }
 
 #[test]
@@ -126,7 +112,7 @@ fn a_flow_goes_on_without_a_lost_reply_over_an_upgrade_and_while_segments_come_a
             Desired { bridges: vec![bridge], nics: vec![nic(1, "br20", &["10.0.0.1"])], allows, ..Desired::default() };
         let mut world = World::open();
         world.settle(&desired).await;
-        for protocol in [17, 6] {
+        for protocol in [ip::UDP, ip::TCP] {
             assert!(arrives(&far, &inside, &reply(protocol, 0)).await, "protocol {protocol}, after the upgrade");
         }
 
@@ -136,7 +122,7 @@ fn a_flow_goes_on_without_a_lost_reply_over_an_upgrade_and_while_segments_come_a
             let mut number = 0;
             while !stopped.load(Ordering::Relaxed) {
                 number += 1;
-                for protocol in [17, 6] {
+                for protocol in [ip::UDP, ip::TCP] {
                     far.send(&reply(protocol, number));
                 }
                 std::thread::sleep(Duration::from_millis(5));
@@ -157,7 +143,7 @@ fn a_flow_goes_on_without_a_lost_reply_over_an_upgrade_and_while_segments_come_a
         let sent = sender.join().unwrap();
         pause(500).await;
         let arrived = inside.frames();
-        for protocol in [17, 6] {
+        for protocol in [ip::UDP, ip::TCP] {
             let lost: Vec<u32> = (1..=sent).filter(|number| !arrived.contains(&reply(protocol, *number))).collect();
             assert!(sent > 100 && lost.is_empty(), "of {sent} replies of protocol {protocol} were lost {lost:?}");
         }

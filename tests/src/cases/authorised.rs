@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_lab::deadline::Ended;
+use bulkhead_packet::Ended;
 
 use super::strace::Strace;
 use super::{Case, SEED, daemon};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::packet::{Ether, Flood, Marker};
+use bulkhead_packet::{Ether, Flood, Marker};
 
 use super::stand_in::{FAR, StandIn, far_side_up, station, under, while_silent};
 use super::watchers::{PATIENCE, Watchers};

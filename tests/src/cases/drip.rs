@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
-use bulkhead_lab::packet::{Frame, Sender};
+use bulkhead_packet::{Frame, Sender};
 
 const PAUSE: Duration = Duration::from_millis(1);
 

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use bulkhead_api::{State, Status};
-use bulkhead_lab::packet::{Namespace, run};
+use bulkhead_packet::{Namespace, run};
 use bulkhead_types::{Cause, Notice};
 
 use super::picture::Foreign;
@@ -103,7 +103,7 @@ impl<'a> Neighbours<'a> {
         for number in [1_u8, 2] {
             let mut namespace = Namespace::new(&format!("elsewhere{number}"))?;
             let tap = format!("vnet9{number}");
-            namespace.veth(&tap, "port0", bulkhead_lab::packet::Ether([0x52, 0x54, 0, 9, 9, number]))?;
+            namespace.veth(&tap, "port0", bulkhead_packet::Ether([0x52, 0x54, 0, 9, 9, number]))?;
             namespace.address("port0", &format!("192.168.150.{}/24", 10 + number))?;
             run(&format!("ip link set {tap} master virbr0 up"))?;
             neighbours.namespaces.push(namespace);

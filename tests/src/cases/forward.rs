@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use bulkhead_lab::packet::arp::Arp;
-use bulkhead_lab::packet::dhcp::{CLIENT_PORT, Message, SERVER_PORT};
-use bulkhead_lab::packet::{
+use bulkhead_packet::arp::Arp;
+use bulkhead_packet::dhcp::{CLIENT_PORT, Message, SERVER_PORT};
+use bulkhead_packet::{
     Answer, Ether, Frame, Marker, Namespace, Tag, TcpServer, UdpServer, neighbour, send_counted, tcp, transport, udp,
 };
 
@@ -197,7 +197,7 @@ fn lies(web: Ether, peer: Ether, outside: Ether, marker: &Marker) -> Vec<Lie> {
     let datagram = |from| transport::udp((from, OUTSIDE), 40000, 5000, marker.bytes());
     let datagram_v6 = |from| transport::udp((from, OUTSIDE_V6), 40000, 5000, marker.bytes());
     let local = neighbour::link_local(web);
-    let broadcast = |packet: bulkhead_lab::packet::ip::Ip| packet.frame(web, Ether::BROADCAST);
+    let broadcast = |packet: bulkhead_packet::ip::Ip| packet.frame(web, Ether::BROADCAST);
     let noted = |message| neighbour::with_note(&message, marker.bytes());
     let tagged = |tag| datagram(WEB).frame(web, outside).tagged(tag);
     let served = Message::discover(peer, 1).answer(STRANGER, STRANGER);

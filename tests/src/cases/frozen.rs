@@ -4,7 +4,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::deadline::run_until;
+use bulkhead_packet::run_until;
 use serde_json::Value;
 
 use super::{Case, SEED, daemon};

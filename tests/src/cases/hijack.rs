@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bulkhead_lab::deadline::Ended;
+use bulkhead_packet::Ended;
 
 use super::{Case, SEED, daemon::USER};
 use crate::inside::Lab;

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bulkhead_lab::packet::arp::Arp;
-use bulkhead_lab::packet::{
+use bulkhead_packet::arp::Arp;
+use bulkhead_packet::{
     Answer, Capture, Captured, Direction, Ether, Frame, Marker, Namespace, Sender, Tag, TcpServer, UdpServer, line,
     neighbour, run, send_counted, sysctl, tcp, transport, udp, unknown,
 };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::packet::{Answer, Marker, Namespace, TcpServer, tcp, transport};
+use bulkhead_packet::{Answer, Marker, Namespace, TcpServer, tcp, transport};
 
 use super::drip::Drip;
 use super::stand_in::{FAR, LINK, Outside, StandIn, station, under};

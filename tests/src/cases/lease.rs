@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::packet::dhcp::Kind;
-use bulkhead_lab::packet::lease::{Offer, message, serve};
-use bulkhead_lab::packet::{Captured, Ether, Tag, line};
+use bulkhead_packet::dhcp::Kind;
+use bulkhead_packet::lease::{Offer, message, serve};
+use bulkhead_packet::{Captured, Ether, Tag, line};
 
 use super::stand_in::{FAR, Nic, far_side_up};
 use super::{Case, SEED};

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use bulkhead_lab::packet::{Frame, Marker, line, send_counted, transport};
+use bulkhead_packet::{Frame, Marker, line, send_counted, transport};
 
 use super::counters::Counters;
 use super::lease;

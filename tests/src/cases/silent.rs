@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::packet::{Capture, Captured, Direction, line};
+use bulkhead_packet::{Capture, Captured, Direction, line};
 
 use super::stand_in::{FAR, far_side_up};
 use super::{Case, SEED};

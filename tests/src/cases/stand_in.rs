@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::inside::Lab;
-use bulkhead_lab::packet::{
+use bulkhead_packet::{
     Capture, Direction, Error, Ether, Frame, Marker, Namespace, Sender, Tag, run, sysctl, transport,
 };
 use bulkhead_types::Mac;

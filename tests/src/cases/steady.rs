@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use bulkhead_lab::packet::run;
+use bulkhead_packet::run;
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket};
 
 use super::strace::Strace;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_lab::packet::{Capture, Direction, Marker, Seen, Tally};
+use bulkhead_packet::{Capture, Direction, Marker, Seen, Tally};
 
 use super::stand_in::{FAR, StandIn};
 

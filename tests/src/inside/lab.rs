@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bulkhead_api::{Status, Summary};
-use bulkhead_lab::deadline::{Ended, run_until};
+use bulkhead_packet::{Ended, run_until};
 use bulkhead_types::{Cause, Notice};
 
 use super::{Agent, CASES_FOLDER, CONTROL, SEED_MANIFEST};

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use bulkhead_lab::deadline::run_until;
+use bulkhead_packet::{permitted, run_until};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use agent::Agent;
@@ -25,8 +25,6 @@ pub(crate) const TASKS: &str = "tasks";
 const CASES_FOLDER: &str = "/lab/cases";
 /// The repository's `examples/seed.toml`.
 const SEED_MANIFEST: &str = "/lab/examples/seed.toml";
-/// The kernel command line's word without which nothing here does anything.
-pub(crate) const WORD: &str = "bulkhead.lab=1";
 /// Begins the kernel command line's word that names the task.
 pub(crate) const TASK_WORD: &str = "bulkhead.task=";
 /// How long a boot may go on beside us before the cases begin all the same.
@@ -92,11 +90,9 @@ impl Room {
 /// # Errors
 /// When this is no machine of the lab, or the task cannot be read.
 pub(crate) fn run() -> Result<bool, String> {
-    let line = fs::read_to_string("/proc/cmdline").map_err(|error| format!("/proc/cmdline: {error}"))?;
     // A case changes interfaces, rules and guests of whatever it runs on.
-    if !line.split_whitespace().any(|word| word == WORD) {
-        return Err(format!("this is no machine of the lab: its kernel was started without `{WORD}`"));
-    }
+    permitted()?;
+    let line = fs::read_to_string("/proc/cmdline").map_err(|error| format!("/proc/cmdline: {error}"))?;
     let named = line.split_whitespace().find_map(|word| word.strip_prefix(TASK_WORD));
     let name = named.ok_or_else(|| format!("the kernel was started without a word `{TASK_WORD}NAME`"))?;
     let file = format!("{PAYLOAD}/{TASKS}/{name}.json");

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use bulkhead_packet::WORD;
+
 use super::Image;
-use crate::inside::{TASK_WORD, WORD};
+use crate::inside::TASK_WORD;
 
 /// The emulator.
 pub(super) const QEMU: &str = "qemu-system-x86_64";

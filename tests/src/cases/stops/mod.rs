@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bulkhead_api::Phase;
 use serde_json::Value;
 
-use bulkhead_lab::packet::{Ether, Frame, Marker, Namespace, Sender, run};
+use bulkhead_packet::{Ether, Frame, Marker, Namespace, Sender, run};
 
 use super::drip::Drip;
 use super::stand_in::{FAR, LINK, Nic, StandIn, far_side_up, station};

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::ethernet::{self, Frame};
-use super::{Capture, Error};
+use crate::ethernet::{self, Frame};
+use crate::{Capture, Error};
 
 /// Eight bytes that no other frame holds: what a capture knows the frames of one flood by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +98,14 @@ fn count(capture: &Capture, marker: Marker, stop: &AtomicBool) -> Result<Seen, E
 
 /// A frame of an EtherType that nobody knows, with nothing in it but the marker.
 #[must_use]
-pub fn unknown(source: super::Ether, destination: super::Ether, marker: &Marker) -> Frame {
+pub fn unknown(source: crate::Ether, destination: crate::Ether, marker: &Marker) -> Frame {
     Frame::new(source, destination, ethernet::EXPERIMENT, marker.bytes().to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Ether, transport};
+    use crate::{Ether, transport};
     use std::net::Ipv4Addr;
 
     #[test]

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::dhcp::{self, CLIENT_PORT, Kind, Message, SERVER_PORT};
-use super::{Capture, Captured, Direction, Error, Ether, Frame, Sender, Tag, ip::Ip, transport};
+use crate::dhcp::{self, CLIENT_PORT, Kind, Message, SERVER_PORT};
+use crate::{Capture, Captured, Direction, Error, Ether, Frame, Sender, Tag, ip::Ip, transport};
 
 /// Whom to give what, on which VLAN of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A host in a namespace of its own: a trunk with its far side, and a bridge on one VLAN of it.
 
-use bulkhead_lab::packet::{Ether, Namespace, run, sysctl};
+use bulkhead_packet::{Ether, Namespace, run, sysctl};
 
 pub(crate) const WEB: Ether = Ether([0x52, 0x54, 0, 0, 0, 0x40]);
 pub(crate) const FAR: Ether = Ether([0x52, 0x54, 0, 0, 0, 0x01]);

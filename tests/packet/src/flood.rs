@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{Error, Frame, Sender};
+use crate::{Error, Frame, Sender};
 
 /// Sends one frame a number of times, slowly enough that no queue of the kernel overflows: each that the receiver
 /// lacks was dropped by somebody's decision.

@@ -94,8 +94,8 @@ pub struct Frame {
 impl Frame {
     /// A frame without tags.
     #[must_use]
-    pub fn new(source: Ether, destination: Ether, ether_type: u16, payload: Vec<u8>) -> Self {
-        Self { destination, source, tags: Vec::new(), ether_type, payload }
+    pub fn new(source: impl Into<Ether>, destination: impl Into<Ether>, ether_type: u16, payload: Vec<u8>) -> Self {
+        Self { destination: destination.into(), source: source.into(), tags: Vec::new(), ether_type, payload }
     }
 
     /// The same frame with one more tag, outside those that it has.
@@ -144,7 +144,7 @@ impl Frame {
 }
 
 /// The first two bytes as a number, and what follows.
-pub(super) fn word(bytes: &[u8]) -> Option<(u16, &[u8])> {
+pub(crate) fn word(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (word, rest) = bytes.split_first_chunk::<2>()?;
     Some((u16::from_be_bytes(*word), rest))
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::thread;
 
-use super::{Capture, Direction, Error, Ether, Sender, guard, run, sys};
+use crate::{Capture, Direction, Error, Ether, Sender, guard, run, sys};
 
 /// A network namespace. One that was made goes with this value, together with the links that were made for it.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-use super::ethernet::Ether;
-use super::ip::{self, Ends, Ip};
-use super::transport::icmp;
+use crate::ethernet::Ether;
+use crate::ip::{self, Ends, Ip};
+use crate::transport::icmp;
 
 /// ICMPv6 type of a router's advertisement.
 pub const ROUTER_ADVERTISEMENT: u8 = 134;
@@ -47,7 +47,7 @@ pub fn group(address: Ipv6Addr) -> Ether {
 #[must_use]
 pub fn solicitation(source: Ipv6Addr, station: Ether, target: Ipv6Addr) -> Ip {
     let body = [&[0; 4], &target.octets()[..], &[SOURCE_ADDRESS, 1], &station.0].concat();
-    discovery((source, solicited_node(target)).into(), SOLICITATION, &body)
+    discovery((source, solicited_node(target)), SOLICITATION, &body)
 }
 
 /// The unasked word to everybody that `station` has `target`, with the flag that overrides what they knew.
@@ -55,7 +55,7 @@ pub fn solicitation(source: Ipv6Addr, station: Ether, target: Ipv6Addr) -> Ip {
 pub fn advertisement(source: Ipv6Addr, station: Ether, target: Ipv6Addr) -> Ip {
     const OVERRIDE: u8 = 0x20;
     let body = [&[OVERRIDE, 0, 0, 0], &target.octets()[..], &[TARGET_ADDRESS, 1], &station.0].concat();
-    discovery((source, ALL_NODES).into(), ADVERTISEMENT, &body)
+    discovery((source, ALL_NODES), ADVERTISEMENT, &body)
 }
 
 /// The word to everybody that `station` is a router, for half an hour.
@@ -63,10 +63,12 @@ pub fn advertisement(source: Ipv6Addr, station: Ether, target: Ipv6Addr) -> Ip {
 pub fn router_advertisement(source: Ipv6Addr, station: Ether) -> Ip {
     const HOP_LIMIT_FLAGS_LIFETIME: [u8; 4] = [64, 0, 0x07, 0x08];
     let body = [&HOP_LIMIT_FLAGS_LIFETIME[..], &[0; 8], &[SOURCE_ADDRESS, 1], &station.0].concat();
-    discovery((source, ALL_NODES).into(), ROUTER_ADVERTISEMENT, &body)
+    discovery((source, ALL_NODES), ROUTER_ADVERTISEMENT, &body)
 }
 
-fn discovery(ends: Ends, kind: u8, body: &[u8]) -> Ip {
+/// A message of neighbour discovery: its type, and what follows the checksum.
+#[must_use]
+pub fn discovery(ends: impl Into<Ends>, kind: u8, body: &[u8]) -> Ip {
     // A hop limit of 255 shows that no router forwarded it (RFC 4861, 7.1).
     Ip { hops: 255, ..icmp(ends, kind, 0, body) }
 }

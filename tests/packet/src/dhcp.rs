@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::ethernet::Ether;
+use crate::ethernet::Ether;
 
 /// UDP port of a server.
 pub const SERVER_PORT: u16 = 67;

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::Error;
+use crate::Error;
 
 /// The word on the kernel's command line that only the lab's virtual machines have.
 pub const WORD: &str = "bulkhead.lab=1";

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
-use super::arp::{self, Arp};
-use super::ip::{self, Ip};
-use super::{Captured, Frame, ethernet, lease, neighbour, transport};
+use crate::arp::{self, Arp};
+use crate::ip::{self, Ip};
+use crate::{Captured, Frame, ethernet, lease, neighbour, transport};
 
 /// One line, such as `20:36:12.123 tagged 20 52:54:00:ab:cd:ef > ff:ff:ff:ff:ff:ff DHCP discover`; the time is UTC.
 #[must_use]
@@ -88,8 +88,8 @@ fn icmpv6(packet: &Ip, from: IpAddr, to: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::dhcp::{CLIENT_PORT, Message, SERVER_PORT};
-    use crate::packet::{Ether, Tag};
+    use crate::dhcp::{CLIENT_PORT, Message, SERVER_PORT};
+    use crate::{Ether, Tag};
     use std::time::Duration;
 
     const GUEST: Ether = Ether([0x52, 0x54, 0, 0xab, 0xcd, 0xef]);

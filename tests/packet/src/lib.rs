@@ -1,11 +1,15 @@
-//! Frames, and what sends, sees and counts them.
+//! Frames, and what sends, sees and counts them; the network namespaces that stand in for guests; and programs with a deadline.
+//! For tests alone: the lab's cases and the rooms' kernel tests.
 //!
 //! The formats (`ethernet`, `arp`, `ip`, `transport`, `neighbour`, `dhcp`) are pure: a value becomes bytes and bytes a
 //! value, so that a case can say exactly what is on the wire, wrong frames included. The rest acts on the kernel and
 //! refuses to, anywhere but in a virtual machine of the lab (`guard`).
 
+#![allow(clippy::disallowed_methods, reason = "tests run other programs; the product does not")]
+
 pub mod arp;
 mod checksum;
+mod deadline;
 pub mod dhcp;
 mod error;
 pub mod ethernet;
@@ -23,6 +27,7 @@ mod tally;
 pub mod transport;
 mod wire;
 
+pub use deadline::{Ended, run_until};
 pub use error::Error;
 pub use ethernet::{Ether, Frame, Tag};
 pub use exchange::{Answer, TcpServer, UdpServer, tcp, udp};

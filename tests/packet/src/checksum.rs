@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The sum of 16-bit words, not yet folded.
 #[derive(Default)]
-pub(super) struct Sum(u64);
+pub(crate) struct Sum(u64);
 
 impl Sum {
     /// The pseudo header of IPv4 (RFC 768, RFC 9293).
-    pub(super) fn over_ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: usize) -> Self {
+    pub(crate) fn over_ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: usize) -> Self {
         Self::default()
             .add(&source.octets())
             .add(&destination.octets())
@@ -17,12 +17,12 @@ impl Sum {
     }
 
     /// The pseudo header of IPv6 (RFC 8200, section 8.1).
-    pub(super) fn over_ipv6(source: Ipv6Addr, destination: Ipv6Addr, next: u8, length: usize) -> Self {
+    pub(crate) fn over_ipv6(source: Ipv6Addr, destination: Ipv6Addr, next: u8, length: usize) -> Self {
         Self::default().add(&source.octets()).add(&destination.octets()).number(u64::from(next)).number(length as u64)
     }
 
     /// Adds bytes; an odd last one counts as if a zero followed it, so only the last part may be odd.
-    pub(super) fn add(self, bytes: &[u8]) -> Self {
+    pub(crate) fn add(self, bytes: &[u8]) -> Self {
         let words = bytes.chunks(2).map(|word| u64::from(word[0]) << 8 | u64::from(*word.get(1).unwrap_or(&0)));
         Self(self.0 + words.sum::<u64>())
     }
@@ -32,7 +32,7 @@ impl Sum {
     }
 
     /// The checksum to write. Over bytes that already hold theirs it is 0.
-    pub(super) fn finish(self) -> u16 {
+    pub(crate) fn finish(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
             sum = (sum >> 16) + (sum & 0xffff);

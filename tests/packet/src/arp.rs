@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::ethernet::{self, Ether, Frame};
+use crate::ethernet::{self, Ether, Frame};
 
 /// Who has this address?
 pub const REQUEST: u16 = 1;

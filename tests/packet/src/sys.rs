@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What a socket shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shows {
+pub(crate) enum Shows {
     /// Nothing: it only sends.
     Nothing,
     /// What the interface takes, which is left as it is.
@@ -19,13 +19,13 @@ pub(super) enum Shows {
 }
 
 /// One frame as the kernel hands it out.
-pub(super) struct Received {
+pub(crate) struct Received {
     /// How many bytes of the buffer it fills; more than the buffer has where it was cut.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// Whether this machine sent it out through the interface.
-    pub(super) outgoing: bool,
+    pub(crate) outgoing: bool,
     /// EtherType and control of the outermost tag, which the kernel takes out of the bytes.
-    pub(super) tag: Option<(u16, u16)>,
+    pub(crate) tag: Option<(u16, u16)>,
 }
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -33,7 +33,7 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// The index of an interface in the calling thread's namespace.
-pub(super) fn index(interface: &str) -> io::Result<i32> {
+pub(crate) fn index(interface: &str) -> io::Result<i32> {
     let name = CString::new(interface)?;
     // SAFETY: a string with its final NUL that lives through the call.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
@@ -43,7 +43,7 @@ pub(super) fn index(interface: &str) -> io::Result<i32> {
 }
 
 /// A packet socket on one interface of the calling thread's namespace, where it stays.
-pub(super) fn open(interface: i32, shows: Shows) -> io::Result<OwnedFd> {
+pub(crate) fn open(interface: i32, shows: Shows) -> io::Result<OwnedFd> {
     // Protocol 0 shows nothing until bind names another, so no frame of another interface slips in between.
     // SAFETY: no pointers; the result is checked before it is owned.
     let fd = checked(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
@@ -79,21 +79,21 @@ fn set<T>(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) 
 }
 
 /// Makes a socket that shows everything leave out what this machine sends.
-pub(super) fn ignore_outgoing(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn ignore_outgoing(fd: BorrowedFd<'_>) -> io::Result<()> {
     // linux/if_packet.h, since Linux 4.20.
     const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
     set::<libc::c_int>(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1)
 }
 
 /// Sends one frame.
-pub(super) fn send(fd: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
+pub(crate) fn send(fd: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
     // SAFETY: the pointer is to a live slice of the length given beside it.
     let sent = unsafe { libc::send(fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Waits until there is a frame to read; whether there is one.
-pub(super) fn wait(fd: BorrowedFd<'_>, longest: Duration) -> io::Result<bool> {
+pub(crate) fn wait(fd: BorrowedFd<'_>, longest: Duration) -> io::Result<bool> {
     let mut asked = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let milliseconds = longest.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX);
     // SAFETY: one live pollfd, as the count says.
@@ -104,7 +104,7 @@ pub(super) fn wait(fd: BorrowedFd<'_>, longest: Duration) -> io::Result<bool> {
 }
 
 /// Reads one frame without waiting; `None` when there is none.
-pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
     let mut control = [0_u64; 16];
     // SAFETY: a plain C structure, for which all zeros is a value.
     let mut from: libc::sockaddr_ll = unsafe { zeroed() };
@@ -135,12 +135,12 @@ fn tag(message: &libc::msghdr) -> Option<(u16, u16)> {
     let data: libc::tpacket_auxdata =
         unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
     let has = |flag| data.tp_status & flag != 0;
-    let kind = if has(libc::TP_STATUS_VLAN_TPID_VALID) { data.tp_vlan_tpid } else { super::ethernet::DOT1Q };
+    let kind = if has(libc::TP_STATUS_VLAN_TPID_VALID) { data.tp_vlan_tpid } else { crate::ethernet::DOT1Q };
     has(libc::TP_STATUS_VLAN_VALID).then_some((kind, data.tp_vlan_tci))
 }
 
 /// How many frames the socket could not hold since the last question.
-pub(super) fn lost(fd: BorrowedFd<'_>) -> io::Result<u64> {
+pub(crate) fn lost(fd: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: a plain C structure, for which all zeros is a value.
     let mut statistics: libc::tpacket_stats = unsafe { zeroed() };
     let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
@@ -153,7 +153,7 @@ pub(super) fn lost(fd: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// Moves the calling thread, and whatever it starts and opens from now on, to a network namespace.
-pub(super) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no pointers; the thread keeps its files and memory.
     checked(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
 }

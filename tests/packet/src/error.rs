@@ -40,7 +40,7 @@ pub enum Error {
 
 impl Error {
     /// A call that failed: what was asked, of which object.
-    pub(super) fn call(operation: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn call(operation: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let object = object.into();
         move |source| Self::Call { operation, object, source }
     }

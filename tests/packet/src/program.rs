@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Error, guard};
 use crate::deadline::run_until;
+use crate::{Error, guard};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{Error, guard};
+use crate::{Error, guard};
 
 /// How often a server looks whether it is to end.
 const TURN: Duration = Duration::from_millis(20);

@@ -1,7 +1,7 @@
 //! UDP, TCP and ICMP, with their checksums over either family.
 
-use super::ethernet::word;
-use super::ip::{self, Ends, Ip};
+use crate::ethernet::word;
+use crate::ip::{self, Ends, Ip};
 
 /// TCP's flag that opens a connection.
 pub const SYN: u8 = 0x02;
@@ -25,14 +25,20 @@ pub fn udp(ends: impl Into<Ends>, from: u16, to: u16, data: &[u8]) -> Ip {
     Ip::new(ends, ip::UDP, bytes)
 }
 
-/// A TCP segment without options in a packet.
+/// A TCP segment without options in a packet, the first of its connection.
 #[must_use]
 pub fn tcp(ends: impl Into<Ends>, from: u16, to: u16, flags: u8, data: &[u8]) -> Ip {
-    const SEQUENCE: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 0];
+    tcp_segment(ends, (from, to), flags, (1, 0), data)
+}
+
+/// A TCP segment without options in a packet: source and destination port, flags, sequence and acknowledgement number. Its
+/// window is the largest that there is without scaling.
+#[must_use]
+pub fn tcp_segment(ends: impl Into<Ends>, ports: (u16, u16), flags: u8, numbers: (u32, u32), data: &[u8]) -> Ip {
     const WINDOW: [u8; 2] = [0xff, 0xff];
     let ends = ends.into();
-    let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
-    bytes.extend(SEQUENCE);
+    let mut bytes = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
+    bytes.extend([numbers.0.to_be_bytes(), numbers.1.to_be_bytes()].concat());
     bytes.extend([5 << 4, flags]);
     bytes.extend(WINDOW);
     bytes.extend([0; 4]);
@@ -50,7 +56,7 @@ pub fn icmp(ends: impl Into<Ends>, kind: u8, code: u8, body: &[u8]) -> Ip {
     bytes.extend(body);
     let (protocol, sum) = match ends {
         // ICMP of IPv4 covers no pseudo header (RFC 792), ICMPv6 does (RFC 4443).
-        Ends::V4(..) => (ip::ICMP, super::checksum::Sum::default()),
+        Ends::V4(..) => (ip::ICMP, crate::checksum::Sum::default()),
         Ends::V6(..) => (ip::ICMPV6, ends.pseudo(ip::ICMPV6, bytes.len())),
     };
     let sum = sum.add(&bytes).finish();
@@ -100,7 +106,7 @@ mod tests {
                 prop_assert_eq!(ends.pseudo(packet.protocol, packet.payload.len()).add(&packet.payload).finish(), 0);
             }
             let ping = echo_request(ends, 9, &data);
-            let sum = if v6 { ends.pseudo(ip::ICMPV6, ping.payload.len()) } else { super::super::checksum::Sum::default() };
+            let sum = if v6 { ends.pseudo(ip::ICMPV6, ping.payload.len()) } else { crate::checksum::Sum::default() };
             prop_assert_eq!(sum.add(&ping.payload).finish(), 0);
         }
     }

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::checksum::Sum;
-use super::ethernet::{self, Ether, Frame, word};
+use crate::checksum::Sum;
+use crate::ethernet::{self, Ether, Frame, word};
 
 /// Protocol number of ICMP.
 pub const ICMP: u8 = 1;
@@ -11,6 +11,8 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const UDP: u8 = 17;
+/// Number of IPv6's fragment header.
+pub const FRAGMENT: u8 = 44;
 /// Protocol number of ICMPv6.
 pub const ICMPV6: u8 = 58;
 
@@ -63,7 +65,7 @@ impl Ends {
     }
 
     /// The sum of the pseudo header that a transport's checksum begins with.
-    pub(super) fn pseudo(self, protocol: u8, length: usize) -> Sum {
+    pub(crate) fn pseudo(self, protocol: u8, length: usize) -> Sum {
         match self {
             Self::V4(source, destination) => Sum::over_ipv4(source, destination, protocol, length),
             Self::V6(source, destination) => Sum::over_ipv6(source, destination, protocol, length),
@@ -90,20 +92,25 @@ impl Ip {
         Self { ends: ends.into(), protocol, hops: 64, identification: 0, fragment: (0, false), payload }
     }
 
-    /// An IPv4 packet cut in two: the first with the first `at` bytes of the payload, `at` being a multiple of 8.
+    /// The packet cut in two: the first with the first `at` bytes of the payload, `at` being a multiple of 8.
     #[must_use]
     pub fn fragments(self, identification: u16, at: u16) -> [Self; 2] {
         let (first, second) = self.payload.split_at(usize::from(at).min(self.payload.len()));
-        let (first, second) = (first.to_vec(), second.to_vec());
-        [
-            Self { identification, fragment: (0, true), payload: first, ..self.clone() },
-            Self { identification, fragment: (at, false), payload: second, ..self },
-        ]
+        let cut = |offset: u16, more: bool, part: &[u8]| match self.ends {
+            Ends::V4(..) => Self { identification, fragment: (offset, more), payload: part.to_vec(), ..self.clone() },
+            // A header of its own says it (RFC 8200, 4.5).
+            Ends::V6(..) => {
+                let place = (offset | u16::from(more)).to_be_bytes();
+                let header = [&[self.protocol, 0], &place[..], &u32::from(identification).to_be_bytes()].concat();
+                Self { protocol: FRAGMENT, payload: [&header, part].concat(), ..self.clone() }
+            }
+        };
+        [cut(0, true, first), cut(at, false, second)]
     }
 
     /// In a frame.
     #[must_use]
-    pub fn frame(&self, source: Ether, destination: Ether) -> Frame {
+    pub fn frame(&self, source: impl Into<Ether>, destination: impl Into<Ether>) -> Frame {
         let kind = match self.ends {
             Ends::V4(..) => ethernet::IPV4,
             Ends::V6(..) => ethernet::IPV6,
@@ -228,5 +235,11 @@ mod tests {
         assert_eq!([first.payload.clone(), second.payload.clone()].concat(), whole.payload);
         assert_eq!((first.fragment, second.fragment), ((0, true), (16, false)));
         assert_eq!(Ip::parse(&second.frame(HERE, HERE)), Some(second));
+        let whole = Ip::new((Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST), UDP, (0..24).collect());
+        let [first, second] = whole.clone().fragments(7, 16);
+        assert_eq!(first.payload[..8], [UDP, 0, 0, 1, 0, 0, 0, 7]);
+        assert_eq!(second.payload[..8], [UDP, 0, 0, 16, 0, 0, 0, 7]);
+        assert_eq!([&first.payload[8..], &second.payload[8..]].concat(), whole.payload);
+        assert_eq!((first.protocol, second.protocol), (FRAGMENT, FRAGMENT));
     }
 }

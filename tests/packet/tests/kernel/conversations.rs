@@ -3,11 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::packet::dhcp::{CLIENT_PORT, Kind, Message, SERVER_PORT};
-use bulkhead_lab::packet::lease::{Offer, message, serve};
-use bulkhead_lab::packet::{
-    Answer, Direction, Ether, Namespace, Tag, TcpServer, UdpServer, line, run, tcp, transport, udp,
-};
+use bulkhead_packet::dhcp::{CLIENT_PORT, Kind, Message, SERVER_PORT};
+use bulkhead_packet::lease::{Offer, message, serve};
+use bulkhead_packet::{Answer, Direction, Ether, Namespace, Tag, TcpServer, UdpServer, line, run, tcp, transport, udp};
 
 use crate::world::{FAR, WEB, add_forward_chain, guest, within};
 

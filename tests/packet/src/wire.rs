@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::ethernet::{Frame, Tag};
-use super::{Error, guard, sys};
+use crate::ethernet::{Frame, Tag};
+use crate::{Error, guard, sys};
 
 /// Longer than any frame of the lab's links.
 const LONGEST: usize = 9216;
@@ -34,7 +34,7 @@ impl Sender {
         self.send_bytes(&frame.bytes())
     }
 
-    pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn send_bytes(&self, bytes: &[u8]) -> Result<(), Error> {
         sys::send(self.socket.as_fd(), bytes).map_err(Error::call("send a frame through", &self.interface))
     }
 }

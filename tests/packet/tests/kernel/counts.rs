@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use bulkhead_lab::packet::{
+use bulkhead_packet::{
     Capture, Direction, Ether, Flood, Frame, Marker, Namespace, Sender, Tag, Tally, run, send_counted, transport,
 };
 

@@ -197,8 +197,8 @@ impl World {
 
     /// Makes the calls, each of which must succeed.
     pub(crate) async fn apply(&self, plan: &Plan) {
-        let report = self.libvirt.apply(plan, &|| None, &mut |_, _| {}).await;
-        for (step, outcome) in &report.steps {
+        let applied = tokio::time::timeout(PATIENCE * 2, self.libvirt.apply(plan, &|| None, &mut |_, _| {})).await;
+        for (step, outcome) in &applied.expect("libvirtd ends what it began").steps {
             assert_eq!(*outcome, Outcome::Done, "{step}");
         }
     }
@@ -242,7 +242,8 @@ impl World {
 
     /// Waits until no event comes any more.
     pub(crate) async fn quiet(&mut self) {
-        while tokio::time::timeout(Duration::from_secs(2), self.watch.wake()).await.is_ok() {}
+        let quiet = async { while tokio::time::timeout(Duration::from_secs(2), self.watch.wake()).await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, quiet).await.expect("events end");
     }
 }
 
@@ -307,7 +308,8 @@ pub(crate) fn clean() {
 
 /// Hands virsh a line with several commands.
 fn virsh_line(line: &str) -> Output {
-    Command::new("virsh").args(["--quiet", "--connect", SYSTEM, line]).output().unwrap()
+    let bounded = ["--verbose", "180", "virsh", "--quiet", "--connect", SYSTEM];
+    Command::new("timeout").args(bounded).arg(line).output().unwrap()
 }
 
 pub(crate) fn runs(observed: &Observed, name: &str) -> bool {

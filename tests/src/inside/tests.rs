@@ -1,10 +1,15 @@
 //! Runs kernel tests and cases, and prints each by name as it ends.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, PipeReader};
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use bulkhead_packet::run_until;
 
 use super::{CONTROL, Lab, PAYLOAD, Room};
 use crate::cases::{CASES, Case};
@@ -12,6 +17,8 @@ use crate::count::Count;
 use crate::longest::Took;
 use crate::suite::Suite;
 
+/// How long a room's tests may say nothing before it is shown what runs; well below what the host's program waits.
+const SILENCE: Duration = Duration::from_secs(200);
 /// Lines of the daemon's log under a failed case.
 const LOG_LINES: usize = 20;
 
@@ -52,7 +59,7 @@ fn kernel_tests(suite: Suite, room: &Room) -> io::Result<Count> {
     // The command holds the writing ends: the reader would never see the end.
     drop(command);
     let (mut count, mut began) = (Count::default(), Instant::now());
-    for line in BufReader::new(reader).lines() {
+    for line in lines(reader) {
         let line = line?;
         count.add_line(&line);
         println!("{line}");
@@ -66,6 +73,39 @@ fn kernel_tests(suite: Suite, room: &Room) -> io::Result<Count> {
         return Err(io::Error::other(format!("its program ended with {ended}")));
     }
     Ok(count)
+}
+
+/// The lines as they come. While none comes for long, what the machine is at is shown: a test that hangs says nothing else.
+fn lines(reader: PipeReader) -> impl Iterator<Item = io::Result<String>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(reader).lines() {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    iter::from_fn(move || {
+        loop {
+            match receiver.recv_timeout(SILENCE) {
+                Ok(line) => return Some(line),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => show_what_runs(),
+            }
+        }
+    })
+}
+
+fn show_what_runs() {
+    println!("no line for {} s; what runs, and what systemd waits for:", SILENCE.as_secs());
+    let processes = ["ps", "-e", "--forest", "-o", "pid,etime,stat,wchan:20,args"];
+    for line in [&processes[..], &["systemctl", "list-jobs", "--no-pager"]] {
+        let mut command = Command::new(line[0]);
+        let shown = run_until(command.args(&line[1..]), Duration::from_secs(30));
+        // Threads of the kernel have no arguments, and say nothing.
+        let of_users = |line: &&str| !line.ends_with(']');
+        shown.iter().flat_map(|ended| ended.stdout.lines()).filter(of_users).for_each(|line| println!("    {line}"));
+    }
 }
 
 /// Tells the host's program how long something took.

@@ -55,10 +55,11 @@ pub(super) fn command(image: &Image, payload: &Path, console: &Path, task: &str,
     command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initramfs());
     let mut line =
         format!("console=ttyS0 net.ifnames=0 quiet systemd.show_status=yes panic=-1 {WORD} {TASK_WORD}{task}");
-    // On a busy machine the emulated TSC runs false, and a kernel that believes it has a clock twice too fast.
+    // On a busy machine the emulated TSC runs false, and a kernel that believes it has a clock twice too fast. There too the
+    // one-shot timer of an idle kernel was seen to be lost, and the machine to halt for minutes: a periodic tick goes on.
     let emulated: &[&str] = match accelerator() {
         Accelerator::Kvm => &[],
-        Accelerator::Software => &["tsc=unstable"],
+        Accelerator::Software => &["tsc=unstable", "nohz=off", "highres=off"],
     };
     for word in emulated.iter().chain(words) {
         line.push(' ');

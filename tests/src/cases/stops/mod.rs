@@ -48,7 +48,7 @@ const MOST: usize = 100;
 const REST: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 const BRIDGE: &str = "/sys/class/net/br20";
-/// What a first apply surely writes, by the words of [`write`]; else a kind of write was overlooked.
+/// What a first apply surely writes, by the words of [`mod@write`]; else a kind of write was overlooked.
 const KINDS: [&str; 11] = [
     "netlink",
     "nftables",

@@ -13,6 +13,9 @@ pub(crate) struct Ran {
     pub(crate) clean: bool,
 }
 
+/// What property tests draw their cases from, unless the caller says otherwise: a run says the same of the same tree.
+const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
+
 /// Runs the workspace's tests and passes their lines on as they come. They take the processors only as far as nobody else
 /// wants them: a machine that is kept waiting shows what no host does.
 ///
@@ -22,6 +25,9 @@ pub(crate) fn run(filter: Option<&str>) -> io::Result<Ran> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new("nice");
     command.args(["-n", "19"]).arg(cargo).args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    if std::env::var_os(SEED.0).is_none() {
+        command.env(SEED.0, SEED.1);
+    }
     if let Some(filter) = filter {
         command.args(["--", filter]);
     }

@@ -6,7 +6,7 @@ use bulkhead_types::{Cause, IfName, Object};
 
 use super::{Built, BuiltSegment, Phases};
 use crate::lookup::Lookup;
-use crate::model::{Link, Port, PortFlags};
+use crate::model::{Kind, Link, Port, PortFlags};
 use crate::step::{SegmentBridge, Step};
 
 pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
@@ -88,7 +88,10 @@ fn guest(built: &BuiltSegment<'_>, name: &IfName, port: &Port, link: &Link, look
     if !lookup.fdb_of(index).any(|mac| mac == port.mac) {
         phases.ports.push(Step::AddFdb { bridge: bridge.clone(), port: name.clone(), index, mac: port.mac });
     }
-    if !link.up {
+    // Where somebody made it a VLAN link, it comes up with the link that carries it, and not before.
+    let carrier =
+        if let Kind::Vlan { parent, .. } = link.kind { parent.and_then(|index| lookup.link(index)) } else { None };
+    if !link.up && carrier.is_none_or(|carrier| carrier.up) {
         phases.ports.push(Step::PortUp { bridge, port: name.clone(), index });
     }
 }

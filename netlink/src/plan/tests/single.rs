@@ -266,6 +266,19 @@ fn a_declared_port_that_somebody_set_down_is_set_up() {
 }
 
 #[test]
+fn a_declared_port_that_is_a_vlan_link_waits_for_the_link_that_carries_it() {
+    let (desired, mut observed) = tapped();
+    let tap = observed.links.get(77).unwrap().clone();
+    let carrier = Link { master: None, port: None, up: false, ..port(78, "eth9") };
+    observed.links.insert(Link { kind: Kind::Vlan { id: 9, parent: Some(78), dot1q: true }, up: false, ..tap });
+    observed.links.insert(carrier.clone());
+    assert!(crate::plan(&desired, &observed).steps.is_empty());
+    observed.links.insert(Link { up: true, ..carrier });
+    let steps: Vec<_> = crate::plan(&desired, &observed).steps.iter().map(ToString::to_string).collect();
+    assert_eq!(steps, ["ip link set tap0 up"]);
+}
+
+#[test]
 fn a_declared_port_on_somebody_else_s_bridge_is_a_violation_and_is_not_touched() {
     let (desired, mut observed) = tapped();
     let tap = observed.links.get(77).unwrap().clone();

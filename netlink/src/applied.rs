@@ -131,5 +131,5 @@ fn plug(observed: &mut Observed, tap: &IfName, port: &Port) {
         ipv6: Some(false),
         ..Link::foreign(tap.as_str())
     });
-    observed.fdb.push(FdbEntry { index, mac: port.mac });
+    observed.fdb.push(FdbEntry { index, mac: port.mac, sticky: true });
 }

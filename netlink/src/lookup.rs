@@ -14,7 +14,7 @@ pub(crate) struct Lookup<'a> {
     segments: BTreeMap<&'a str, &'a Segment>,
     ports: BTreeMap<u32, Vec<&'a Link>>,
     addresses: BTreeMap<u32, Vec<&'a Address>>,
-    fdb: BTreeMap<u32, BTreeSet<Mac>>,
+    fdb: BTreeMap<u32, BTreeSet<(Mac, bool)>>,
     vlans: BTreeMap<(u32, u16), &'a Link>,
     #[cfg(test)]
     visits: std::cell::Cell<usize>,
@@ -48,7 +48,7 @@ impl<'a> Lookup<'a> {
             lookup.addresses.entry(address.index).or_default().push(address);
         }
         for entry in &observed.fdb {
-            lookup.fdb.entry(entry.index).or_default().insert(entry.mac);
+            lookup.fdb.entry(entry.index).or_default().insert((entry.mac, entry.sticky));
         }
         lookup
     }
@@ -140,7 +140,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// The static FDB entries of a port.
-    pub(crate) fn fdb_of(&self, port: u32) -> impl Iterator<Item = Mac> {
+    pub(crate) fn fdb_of(&self, port: u32) -> impl Iterator<Item = (Mac, bool)> {
         self.each(self.fdb.get(&port).into_iter().flatten().copied())
     }
 

@@ -218,8 +218,14 @@ impl Kind {
     }
 }
 
-/// Options of a bridge. The default is what our bridges have: all of them off.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+/// The link-local groups (01:80:c2:00:00:0X, one bit each) that our bridges treat as any other multicast, so that the policy
+/// sees and drops them: 01:80:c2:00:00:0e would otherwise reach the host by the port itself, past every hook of the bridge
+/// (`br_handle_frame` of `net/bridge/br_input.c`). The kernel refuses the bits of 00, 01 and 02, of which it forwards the first,
+/// drops the second, and shows the third to the bridge's input hook.
+pub const FORWARDED_GROUPS: u16 = 0xfff8;
+
+/// Options of a bridge. The default is what our bridges have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct BridgeOptions {
     /// Spanning tree: it would send frames of its own.
     pub stp: bool,
@@ -227,8 +233,31 @@ pub struct BridgeOptions {
     pub mcast_snooping: bool,
     /// VLAN filtering of the bridge itself: our VLANs are links of their own.
     pub vlan_filtering: bool,
-    /// Link-local groups (01:80:c2:00:00:0X) that it forwards against the standard.
+    /// Link-local groups (01:80:c2:00:00:0X) that it treats as any other multicast.
     pub group_fwd_mask: u16,
+    /// Whether frames to link-local groups teach it no address; `None` before Linux 5.0.
+    pub no_linklocal_learn: Option<bool>,
+}
+
+impl Default for BridgeOptions {
+    fn default() -> Self {
+        Self {
+            stp: false,
+            mcast_snooping: false,
+            vlan_filtering: false,
+            group_fwd_mask: FORWARDED_GROUPS,
+            no_linklocal_learn: Some(true),
+        }
+    }
+}
+
+impl BridgeOptions {
+    /// Whether they are those of our bridges, as far as the kernel knows them.
+    #[must_use]
+    pub fn are_ours(self) -> bool {
+        let no_linklocal_learn = self.no_linklocal_learn.and(Self::default().no_linklocal_learn);
+        self == Self { no_linklocal_learn, ..Self::default() }
+    }
 }
 
 /// Flags of a bridge port.
@@ -254,12 +283,19 @@ impl PortFlags {
     /// A guest's port: its one address is static, nothing is learned from it, no stranger's unicast is shown to it.
     #[must_use]
     pub fn guest(kernel_locks: bool) -> Self {
-        Self { learning: false, flood: false, locked: kernel_locks.then_some(true), ..Self::uplink(false) }
+        Self { flood: false, locked: kernel_locks.then_some(true), ..Self::uplink(false) }
     }
 
-    /// The VLAN link: a port with the kernel's defaults.
+    /// The VLAN link: the only port that unknown unicast goes to. So nothing has to be learned from it, and nobody beyond the trunk
+    /// can move an address there or fill the table.
     #[must_use]
     pub fn uplink(kernel_locks: bool) -> Self {
+        Self { learning: false, ..Self::new(kernel_locks) }
+    }
+
+    /// What the kernel gives a port that becomes one (`new_nbp` of `net/bridge/br_if.c`).
+    #[must_use]
+    pub fn new(kernel_locks: bool) -> Self {
         Self {
             learning: true,
             flood: true,
@@ -311,4 +347,6 @@ pub struct FdbEntry {
     pub index: u32,
     /// The address behind it.
     pub mac: Mac,
+    /// Whether it stays on its port although a frame with that source comes by another (`NTF_STICKY`, Linux 4.20).
+    pub sticky: bool,
 }

@@ -7,7 +7,7 @@ use bulkhead_types::{IfName, Mac, Object, SegmentName, VlanId};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::model::{LINK_GROUP, PROTOCOL, PortFlags, Route, Segment};
+use crate::model::{FORWARDED_GROUPS, LINK_GROUP, PROTOCOL, PortFlags, Route, Segment};
 
 /// The bridge of the segment that a step belongs to; displayed as the bridge's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,7 +110,9 @@ pub enum Change {
     Master(Option<u32>),
     /// What a VLAN link remembers its trunk by.
     Alias(String),
-    /// Spanning tree, multicast snooping, VLAN filtering and forwarding of link-local groups, all off.
+    /// The flags of a VLAN link as the port of its bridge.
+    Port(PortFlags),
+    /// Spanning tree, multicast snooping and VLAN filtering off; link-local groups forwarded, and nothing learned from them.
     BridgeOptions {
         /// Whether VLAN filtering has to be switched off; a kernel without it would refuse to be asked.
         vlan_filtering: bool,
@@ -159,8 +161,8 @@ impl fmt::Display for Step {
             Self::DeleteRoute { route, .. } => write_route(f, route),
             Self::CreateBridge { bridge, index, mac, mtu } => write!(
                 f,
-                "ip link add {bridge} index {index} address {mac} mtu {mtu} group {LINK_GROUP} type bridge mcast_snooping 0 \
-                 stp_state 0"
+                "ip link add {bridge} index {index} address {mac} mtu {mtu} group {LINK_GROUP} type bridge {}",
+                bridge_options()
             ),
             Self::CreateVlan { bridge, link, index, trunk, vlan, mtu, .. } => write!(
                 f,
@@ -184,11 +186,11 @@ impl fmt::Display for Step {
                 if let Some(mtu) = mtu {
                     write!(f, "ip link set {port} mtu {mtu}; ")?;
                 }
-                write_flags(f, port, flags)
+                write!(f, "bridge link set dev {port} {flags}")
             }
             Self::PortUp { port, .. } => write!(f, "ip link set {port} up"),
             Self::DeleteFdb { port, mac, .. } => write!(f, "bridge fdb delete {mac} dev {port} master static"),
-            Self::AddFdb { port, mac, .. } => write!(f, "bridge fdb add {mac} dev {port} master static"),
+            Self::AddFdb { port, mac, .. } => write!(f, "bridge fdb add {mac} dev {port} master static sticky"),
         }
     }
 }
@@ -201,8 +203,9 @@ impl fmt::Display for Change {
             Self::Master(Some(index)) => write!(f, "master if{index}"),
             Self::Master(None) => f.write_str("nomaster"),
             Self::Alias(alias) => write!(f, "alias '{alias}'"),
+            Self::Port(flags) => write!(f, "type bridge_slave {flags}"),
             Self::BridgeOptions { vlan_filtering } => {
-                f.write_str("type bridge mcast_snooping 0 stp_state 0 group_fwd_mask 0")?;
+                write!(f, "type bridge {}", bridge_options())?;
                 if *vlan_filtering { f.write_str(" vlan_filtering 0") } else { Ok(()) }
             }
         }
@@ -217,10 +220,17 @@ fn write_route(f: &mut fmt::Formatter<'_>, route: &Route) -> fmt::Result {
     write!(f, " metric {} table {} proto {}", route.metric, route.table, route.protocol)
 }
 
-fn write_flags(f: &mut fmt::Formatter<'_>, port: &IfName, flags: &PortFlags) -> fmt::Result {
-    let word = |on| if on { "on" } else { "off" };
-    write!(f, "bridge link set dev {port} learning {} flood {}", word(flags.learning), word(flags.flood))?;
-    write!(f, " mcast_flood {} bcast_flood {}", word(flags.mcast_flood), word(flags.bcast_flood))?;
-    write!(f, " isolated {} hairpin {}", word(flags.isolated), word(flags.hairpin))?;
-    flags.locked.map_or(Ok(()), |locked| write!(f, " locked {}", word(locked)))
+/// What every bridge of ours has, as `ip link` takes it.
+fn bridge_options() -> String {
+    format!("mcast_snooping 0 stp_state 0 group_fwd_mask {FORWARDED_GROUPS:#x} no_linklocal_learn 1")
+}
+
+impl fmt::Display for PortFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |on| if on { "on" } else { "off" };
+        write!(f, "learning {} flood {}", word(self.learning), word(self.flood))?;
+        write!(f, " mcast_flood {} bcast_flood {}", word(self.mcast_flood), word(self.bcast_flood))?;
+        write!(f, " isolated {} hairpin {}", word(self.isolated), word(self.hairpin))?;
+        self.locked.map_or(Ok(()), |locked| write!(f, " locked {}", word(locked)))
+    }
 }

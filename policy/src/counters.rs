@@ -9,13 +9,15 @@ use crate::hash::fnv;
 use crate::model::{Allow, Counter, Endpoint, IcmpType};
 use crate::nfnetlink::Lister;
 
-/// A guest's frame with a source address that is not its NIC's, or one from outside with a guest's or the bridge's own.
+/// A guest's frame with a source address that is not its NIC's, one from outside with a guest's or the bridge's own, or one that
+/// leaves by the bridge itself with another than the bridge's own.
 pub const SPOOFED_MAC: &str = "spoofed_mac";
-/// ARP whose sender is not the NIC's MAC and one of its IPv4 addresses, or from outside with a guest's as sender.
+/// ARP whose sender is not the NIC's MAC and one of its IPv4 addresses, or that probes for an address that is not its own; from
+/// outside with an address of a guest or of the host as sender, or probing for one.
 pub const SPOOFED_ARP: &str = "spoofed_arp";
-/// An IPv4 packet with a source that is not the NIC's, or one from outside with a guest's.
+/// An IPv4 packet with a source that is not the NIC's, or one from outside with a guest's or the host's.
 pub const SPOOFED_IPV4: &str = "spoofed_ipv4";
-/// The same of IPv6; also neighbour advertisements for what is not the sender's.
+/// The same of IPv6; also neighbour advertisements and probes for what is not the sender's.
 pub const SPOOFED_IPV6: &str = "spoofed_ipv6";
 /// A frame with a VLAN tag of its own (802.1Q or 802.1ad, stacked or not).
 pub const VLAN_TAG: &str = "vlan_tag";
@@ -25,22 +27,31 @@ pub const ETHERTYPE: &str = "ethertype";
 pub const UNDECLARED: &str = "undeclared";
 /// No allow lets it through.
 pub const FORBIDDEN: &str = "forbidden";
-/// To or from the host where it is invisible (broadcasts of the segment reach its door too), or to an address of the host
-/// that is not the bridge's.
+/// To or from the host where it is invisible (broadcasts of the segment reach its door too), or to an address that the host does
+/// not have on that segment.
 pub const HOST: &str = "host";
 /// Routed by the host into or out of one of our bridges.
 pub const ROUTED: &str = "routed";
 /// ARP or neighbour discovery for somebody else, flooded to a port that it does not concern. Plenty of it is normal.
 pub const FLOODED: &str = "flooded";
-/// Router advertisements, redirects and answers of a DHCP server, from a guest.
+/// Router advertisements, redirects and whatever a DHCP client listens to, from a guest.
 pub const ROGUE: &str = "rogue";
 /// A fragment of IPv6 that is none of a whole packet, because its first lacks the headers that RFC 8200 (4.5) wants in it.
 pub const FRAGMENT: &str = "fragment";
 /// Frames for somebody else that reached the host because a bridge is promiscuous, as under a capture.
 pub const PROMISCUOUS: &str = "promiscuous";
 
-/// Every reason of a drop in `bridge bulkhead`; [`ROUTED`] is the only one of `inet bulkhead`.
-pub const BRIDGE_DROPS: [&str; 13] = [
+/// For a link-local group (01:80:c2:00:00:00 to 0f), as LLDP, LACP and spanning tree send.
+pub const LINK_LOCAL: &str = "link_local";
+/// A message of DHCP that is malformed or speaks of another NIC.
+pub const DHCP: &str = "dhcp";
+/// IP that came to the host by a bridge's port itself, past the bridge, where the port has no business.
+pub const PORT_IP: &str = "port_ip";
+/// The same of ARP.
+pub const PORT_ARP: &str = "port_arp";
+
+/// Every reason of a drop in `bridge bulkhead`.
+pub const BRIDGE_DROPS: [&str; 15] = [
     SPOOFED_MAC,
     SPOOFED_ARP,
     SPOOFED_IPV4,
@@ -54,11 +65,22 @@ pub const BRIDGE_DROPS: [&str; 13] = [
     ROGUE,
     FRAGMENT,
     PROMISCUOUS,
+    LINK_LOCAL,
+    DHCP,
 ];
+
+/// Those in `inet bulkhead`.
+pub const INET_DROPS: [&str; 2] = [ROUTED, PORT_IP];
+/// The one in `arp bulkhead`.
+pub const ARP_DROPS: [&str; 1] = [PORT_ARP];
+
+fn drops() -> impl Iterator<Item = &'static str> {
+    BRIDGE_DROPS.into_iter().chain(INET_DROPS).chain(ARP_DROPS)
+}
 
 /// Whether that counter counts what was dropped.
 pub(crate) fn dropped(name: &str) -> bool {
-    name == ROUTED || BRIDGE_DROPS.contains(&name)
+    drops().any(|drop| drop == name)
 }
 
 /// What our counters say now, in the network namespace of the calling thread: those of `bridge bulkhead` first, each table's
@@ -142,9 +164,7 @@ mod tests {
 
     #[test]
     fn every_reason_of_a_drop_is_named_once() {
-        let mut names = BRIDGE_DROPS.to_vec();
-        names.sort_unstable();
-        names.dedup();
-        assert!(names.len() == BRIDGE_DROPS.len() && names.iter().all(|name| dropped(name)));
+        let names: std::collections::BTreeSet<&str> = drops().collect();
+        assert!(names.len() == drops().count() && names.iter().all(|name| dropped(name)));
     }
 }

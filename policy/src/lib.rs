@@ -1,6 +1,6 @@
 //! Who may talk to whom: the nftables ruleset, observed, planned and applied through libnftables.
 //!
-//! The flow is the file list: [`Ruleset::observe`] lists our two tables, [`plan()`] compares them with what the manifest
+//! The flow is the file list: [`Ruleset::observe`] lists our tables, [`plan()`] compares them with what the manifest
 //! wants and says which commands are missing, [`Ruleset::apply`] commits them as one transaction, and [`Watch`] tells when to
 //! look again. What is ours is known by the name of its table ([`model::TABLE`]); no other table is ever read or changed.
 //! [`lockdown`] writes the file that closes the bridges before the daemon runs.

@@ -47,6 +47,7 @@ mod tests {
             outside: "vlan20".parse().unwrap(),
             mac: "52:54:00:00:00:20".parse().unwrap(),
             host: true,
+            addresses: Vec::new(),
         };
         let desired = Desired { bridges: vec![bridge("br30"), bridge("br20")], ..Desired::default() };
         let text = text(&desired);

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use self::icmp::{IcmpType, UnknownIcmpType};
 
-/// Name of our two tables, `bridge bulkhead` and `inet bulkhead`: the ownership mark.
+/// Name of our tables, `bridge bulkhead`, `inet bulkhead` and `arp bulkhead`: the ownership mark.
 pub const TABLE: &str = "bulkhead";
 /// Name of the set of our bridges, in each of our tables.
 pub(crate) const BRIDGES: &str = "bridges";
@@ -28,6 +28,10 @@ pub struct Desired {
     pub nics: Vec<Nic>,
     /// What is allowed; everything else is dropped and counted.
     pub allows: Vec<Allow>,
+    /// Links that somebody else made under the name of a declared uplink. They are left alone, and what they carry is not ours to
+    /// drop.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub foreign: BTreeSet<IfName>,
     /// Whether every other bridge that the tables of the kernel name stays closed: for as long as nobody could read which bridges
     /// of ours are there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -47,6 +51,9 @@ pub struct Bridge {
     pub mac: Mac,
     /// Whether the host speaks here; otherwise nothing enters or leaves the host through this bridge.
     pub host: bool,
+    /// The host's addresses on it, with the lengths of their networks: a guest speaks with the host at these alone, and nobody else
+    /// may use one.
+    pub addresses: Vec<IpNet>,
 }
 
 /// A guest's NIC and the addresses it is pinned to.
@@ -115,9 +122,9 @@ pub struct Traffic {
 /// What the kernel has of ours.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Observed {
-    /// Our counters, in both tables, by name.
+    /// Our counters, in all tables, by name.
     pub counters: Vec<Counter>,
-    /// Whether both tables are owned by this process, and stay when it ends.
+    /// Whether all tables are owned by this process, and stay when it ends.
     pub owned: bool,
     /// Whether this kernel and nft can own a table so (kernel 6.9, nft 1.1).
     pub ownable: bool,
@@ -134,9 +141,9 @@ impl Observed {
         sets.flat_map(|set| set.elements.keys().flatten()).filter_map(|name| name.parse().ok()).collect()
     }
 
-    /// Whether both tables have an owner that is not this process. It may be gone when the plan is committed.
+    /// Whether a table has an owner that is not this process. It may be gone when the plan is committed.
     pub(crate) fn owned_by_another(&self) -> bool {
-        !self.owned && self.tables.len() == 2 && self.tables.values().all(|found| found.flags.contains("owner"))
+        !self.owned && self.tables.values().any(|found| found.flags.contains("owner"))
     }
 }
 

@@ -20,7 +20,7 @@ impl Ruleset {
         let there = |family: Family, name: &str| all.iter().find(|table| table.is(family, name));
         let mut tables = BTreeMap::new();
         let mut counters = Vec::new();
-        for family in [Family::Bridge, Family::Inet] {
+        for family in Family::ALL {
             let Some(table) = there(family, TABLE) else { continue };
             // One with other flags is made anew, whatever is in it, and must not be listed: see `nfnetlink`. One without any
             // may have to be made anew too, and tells the zones that running flows have.
@@ -29,7 +29,7 @@ impl Ruleset {
             counters.extend(counted);
             tables.insert(family.as_str(), ObservedTable { flags: table.flags.clone(), ..found });
         }
-        let owned = tables.len() == 2 && tables.values().all(|found| found.flags.contains("owner"));
+        let owned = tables.len() == Family::ALL.len() && tables.values().all(|found| found.flags.contains("owner"));
         let lockdown = there(Family::Bridge, LOCKDOWN_TABLE).is_some();
         // Once claimed they are this context's until it ends or they are gone: nobody else can take them, nor let them go.
         self.claimed = owned && (self.claimed || self.is_ours().await?);
@@ -43,10 +43,10 @@ impl Ruleset {
         decode::table(&listed.map_err(|text| Error::Refused { what, text: text.trim().to_owned() })?)
     }
 
-    /// Whether the owner of both tables is this context: what is listed does not say who. The kernel refuses a claim on what
+    /// Whether the owner of all tables is this context: what is listed does not say who. The kernel refuses a claim on what
     /// somebody else owns; a claim on what is ours already changes nothing, and leaves the generation as it is. Asked once.
     async fn is_ours(&self) -> Result<bool, Error> {
-        let claim = wire::claim(&[Family::Bridge, Family::Inet], TABLE);
+        let claim = wire::claim(&Family::ALL, TABLE);
         Ok(self.run("claim our tables", claim).await?.is_ok())
     }
 }

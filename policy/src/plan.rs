@@ -24,7 +24,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     let closed = if desired.keep_closed { observed.bridges() } else { BTreeSet::new() };
     let wanted = rules::tables(desired, &closed, &zones::allot(&desired.bridges, observed));
-    for family in [Family::Bridge, Family::Inet] {
+    for family in Family::ALL {
         let found = observed.tables.get(family.as_str());
         match (wanted.iter().find(|table| table.family == family), found) {
             (Some(table), found) => differ::table(table, found, observed, &mut plan.steps),

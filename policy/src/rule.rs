@@ -46,6 +46,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Statement {
     Match(Vec<Field>, Right),
+    /// An IPv4 packet that is a part of one: more follow, or some came before (RFC 791, 3.1).
+    Ipv4Fragment,
     /// Counts in a named counter.
     Count(String),
     Verdict(Verdict),
@@ -107,14 +109,21 @@ impl Rule {
         self.with(Statement::Match(fields.to_vec(), Right::Among(values)))
     }
 
-    /// Conntrack puts fragments together before any rule that decides; what still is one stays one.
-    pub(crate) fn fragment(self) -> Self {
+    /// Conntrack puts fragments together after `arriving`; what still is one behind it stays one.
+    pub(crate) fn ipv6_fragment(self) -> Self {
         self.with(Statement::Match(vec![Field::Fragment], Right::Exists))
     }
 
+    pub(crate) fn ipv4_fragment(self) -> Self {
+        self.with(Statement::Ipv4Fragment)
+    }
+
+    pub(crate) fn net(self, field: Field, net: IpNet) -> Self {
+        self.with(Statement::Match(vec![field], Right::Is(Value::Net(net))))
+    }
+
     pub(crate) fn udp(self, source: u32, destination: u32) -> Self {
-        self.number(Field::Payload(Header::Udp, "sport"), source)
-            .number(Field::Payload(Header::Udp, "dport"), destination)
+        self.number(Field::Payload(Header::Udp, "sport"), source).number(UDP_DPORT, destination)
     }
 
     pub(crate) fn lookup(fields: &[Field], map: &'static str) -> Self {
@@ -139,6 +148,11 @@ impl Rule {
 
     pub(crate) fn accept(self) -> Self {
         self.with(Statement::Verdict(Verdict::Accept))
+    }
+
+    /// Comes back where the chain decides nothing.
+    pub(crate) fn jump(self, chain: &str) -> Self {
+        self.with(Statement::Verdict(Verdict::Jump(chain.to_owned())))
     }
 
     pub(crate) fn goto(self, chain: &str) -> Self {
@@ -187,6 +201,7 @@ impl fmt::Display for Statement {
                     Right::Bits(bits) => f.write_str(&bits.join(",")),
                 }
             }
+            Self::Ipv4Fragment => write!(f, "ip frag-off & {FRAGMENT_BITS:#x} != 0"),
             Self::Count(counter) => write!(f, "counter name {counter}"),
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::Lookup(key, map) => write!(f, "{} vmap @{map}", list(key, " . ")),

@@ -31,7 +31,7 @@ pub struct Ruleset {
     pub(crate) lister: Lister,
     /// Whether this kernel and nft know tables that are owned and persist: tried once.
     pub(crate) ownable: bool,
-    /// Whether this context was seen to own both tables.
+    /// Whether this context was seen to own all tables.
     pub(crate) claimed: bool,
 }
 

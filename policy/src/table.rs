@@ -13,16 +13,22 @@ use crate::rule::{Rule, Verdict};
 pub(crate) enum Family {
     /// What bridges forward, and what they give to the host and take from it.
     Bridge,
-    /// What the host routes.
+    /// What the host routes, and what comes to it past the bridge.
     Inet,
+    /// ARP that comes to the host past the bridge.
+    Arp,
 }
 
 impl Family {
-    /// `NFPROTO_BRIDGE`, `NFPROTO_INET`.
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Bridge, Self::Inet, Self::Arp];
+
+    /// `NFPROTO_BRIDGE`, `NFPROTO_INET`, `NFPROTO_ARP`.
     pub(crate) const fn number(self) -> u8 {
         match self {
             Self::Bridge => 7,
             Self::Inet => 1,
+            Self::Arp => 3,
         }
     }
 
@@ -30,6 +36,7 @@ impl Family {
         match self {
             Self::Bridge => "bridge",
             Self::Inet => "inet",
+            Self::Arp => "arp",
         }
     }
 }

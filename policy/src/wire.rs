@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use ipnet::IpNet;
 use nftables::expr::{
-    CT, CTDir, Expression, Exthdr, Map, Meta as MetaExpression, MetaKey, NamedExpression, Payload, PayloadBase,
-    PayloadField,
+    BinaryOperation, CT, CTDir, Expression, Exthdr, Map, Meta as MetaExpression, MetaKey, NamedExpression, Payload,
+    PayloadBase, PayloadField,
 };
 use nftables::expr::{PayloadRaw, Prefix, Range, SetItem, Verdict as VerdictExpression};
 use nftables::schema::{self, FlushObject, NfCmd, NfListObject, NfObject};
@@ -17,7 +17,7 @@ use nftables::stmt::{self, JumpTarget, Mangle, Match, Operator, VerdictMap};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde_json::Value as Json;
 
-use crate::rule::{Ct, Field, Meta, Right, Rule, Statement, Value, Verdict};
+use crate::rule::{Ct, FRAGMENT_BITS, Field, Header, Meta, Right, Rule, Statement, Value, Verdict};
 use crate::step::{Change, Step};
 use crate::table::{Family, HookPoint};
 
@@ -111,6 +111,7 @@ fn nf_family(family: Family) -> NfFamily {
     match family {
         Family::Bridge => NfFamily::Bridge,
         Family::Inet => NfFamily::INet,
+        Family::Arp => NfFamily::ARP,
     }
 }
 
@@ -176,6 +177,12 @@ fn statement(statement: &Statement) -> stmt::Statement<'_> {
             let op = if matches!(right, Right::Bits(_)) { Operator::IN } else { Operator::EQ };
             stmt::Statement::Match(Match { left: fields_expression(fields), right: right_expression(right), op })
         }
+        Statement::Ipv4Fragment => {
+            let field = field(Field::Payload(Header::Ip, "frag-off"));
+            let bits = BinaryOperation::AND(field, Expression::Number(FRAGMENT_BITS));
+            let left = Expression::BinaryOperation(Box::new(bits));
+            stmt::Statement::Match(Match { left, right: Expression::Number(0), op: Operator::NEQ })
+        }
         Statement::Count(counter) => stmt::Statement::Counter(stmt::Counter::Named(counter.into())),
         Statement::Verdict(Verdict::Accept) => stmt::Statement::Accept(None),
         Statement::Verdict(Verdict::Drop) => stmt::Statement::Drop(None),
@@ -224,8 +231,8 @@ fn field(field: Field) -> Expression<'static> {
             NamedExpression::CT(CT { key: key.as_str().into(), family: None, dir: Some(CTDir::Original) })
         }
         Field::Fragment => NamedExpression::Exthdr(Exthdr { name: "frag".into(), field: None, offset: None }),
-        Field::NdTarget => {
-            NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw { base: PayloadBase::TH, offset: 64, len: 128 }))
+        Field::Transport(offset, len) => {
+            NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw { base: PayloadBase::TH, offset, len }))
         }
     })
 }

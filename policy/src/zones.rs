@@ -65,7 +65,7 @@ mod tests {
     fn bridge(name: &str) -> Bridge {
         let (name, outside, mac) =
             (name.parse().unwrap(), "eth1".parse().unwrap(), "52:54:00:00:00:20".parse().unwrap());
-        Bridge { segment: None, name, outside, mac, host: false }
+        Bridge { segment: None, name, outside, mac, host: false, addresses: Vec::new() }
     }
 
     /// A kernel whose rules give these zones.

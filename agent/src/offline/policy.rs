@@ -21,6 +21,7 @@ fn change(observed: &mut Observed, tables: BTreeMap<Family, Table>) -> Result<()
         let family = match family {
             Family::Bridge => "bridge",
             Family::Inet => "inet",
+            Family::Arp => "arp",
         };
         for chain in flushed {
             if !observed.flush_chain(family, &chain) {

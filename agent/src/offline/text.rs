@@ -54,6 +54,7 @@ pub(super) struct Link {
 pub(super) enum Family {
     Bridge,
     Inet,
+    Arp,
 }
 
 /// A table of ours that somebody changed, which a kernel lets nobody do that can hold tables: this one cannot.

@@ -107,11 +107,14 @@ pub(crate) fn counters(manifest: &Desired, found: &[model::Counter]) -> (Vec<All
     (allows, others.map(counter).collect())
 }
 
-/// What is desired, and every bridge of ours that was there when links were read last, closed. Where that is not what there is
+/// What is desired, with what is somebody else's of its links, and every bridge of ours that was there when links were read last,
+/// closed. Where that is not what there is
 /// now, because they cannot be read or are being written, the bridges that the present ruleset names stay closed besides.
 fn walls(desired: &model::Desired, links: Option<&netlink::Observed>) -> model::Desired {
     let mut walls = desired.clone();
     let Some(links) = links else { return walls };
+    let foreign = |name: &&IfName| links.link(name).is_some_and(|link| link.own().is_none());
+    walls.foreign = walls.bridges.iter().map(|bridge| &bridge.outside).filter(foreign).cloned().collect();
     let declared: BTreeSet<IfName> = walls.bridges.iter().map(|bridge| bridge.name.clone()).collect();
     let ports: BTreeMap<u32, IfName> =
         links.links.values().rev().filter_map(|port| Some((port.master?, port.own()?))).collect();
@@ -120,7 +123,7 @@ fn walls(desired: &model::Desired, links: Option<&netlink::Observed>) -> model::
             continue;
         };
         let outside = ports.get(&link.index).cloned().unwrap_or_else(|| name.clone());
-        walls.bridges.push(model::Bridge { segment: None, name, outside, mac, host: false });
+        walls.bridges.push(model::Bridge { segment: None, name, outside, mac, host: false, addresses: Vec::new() });
     }
     walls
 }
@@ -153,6 +156,16 @@ mod tests {
     fn a_declared_bridge_is_walled_once_and_a_foreign_one_never() {
         let desired = desired(LAN).policy;
         assert_eq!(walls(&desired, Some(&observed())), desired);
+    }
+
+    #[test]
+    fn a_link_that_somebody_else_made_under_the_name_of_an_uplink_is_said_to_be_foreign() {
+        let (desired, mut links) = (desired(LAN).policy, observed());
+        let uplink = links.link(&"vlan20".parse().unwrap()).unwrap().clone();
+        links.links.insert(netlink::Link { group: 0, ..uplink });
+        let walls = walls(&desired, Some(&links));
+        assert_eq!(walls.foreign.iter().map(IfName::as_str).collect::<Vec<_>>(), ["vlan20"]);
+        assert_eq!(model::Desired { foreign: BTreeSet::new(), ..walls }, desired);
     }
 
     #[test]

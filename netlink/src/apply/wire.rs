@@ -6,7 +6,9 @@ use bulkhead_types::Mac;
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
-use netlink_packet_route::link::{BridgeStpState, LinkMessage};
+use netlink_packet_route::link::{
+    BridgeBooleanOptionFlags, BridgeBooleanOptions, BridgeStpState, InfoBridge, InfoKind, LinkMessage,
+};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -14,7 +16,7 @@ use rtnetlink::{
     AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVlan, RouteMessageBuilder,
 };
 
-use crate::model::{LEAVING_GROUP, LINK_GROUP, PROTOCOL, PortFlags, Route};
+use crate::model::{FORWARDED_GROUPS, LEAVING_GROUP, LINK_GROUP, PROTOCOL, PortFlags, Route};
 use crate::socket::Message;
 use crate::step::{Change, Step};
 
@@ -93,8 +95,14 @@ fn create(message: LinkMessage) -> Message {
 /// refuses to be told so.
 fn create_bridge(name: &str, index: u32, mac: Mac, mtu: u32) -> Message {
     let message = LinkMessageBuilder::<LinkBridge>::new(name).index(index).link_group(LINK_GROUP);
-    let message = message.address(mac.octets().to_vec()).mtu(mtu);
-    create(message.mcast_snooping(false).stp_state(BridgeStpState::Disabled).build())
+    create(options(message.address(mac.octets().to_vec()).mtu(mtu)).build())
+}
+
+/// What every bridge of ours has.
+fn options(message: LinkMessageBuilder<LinkBridge>) -> LinkMessageBuilder<LinkBridge> {
+    let on = BridgeBooleanOptionFlags::NoLinkLocalLearn;
+    let message = message.append_info_data(InfoBridge::MultiBoolOpt(BridgeBooleanOptions { value: on, mask: on }));
+    message.mcast_snooping(false).stp_state(BridgeStpState::Disabled).group_fwd_mask(FORWARDED_GROUPS)
 }
 
 fn change_link(index: u32, changes: &[Change]) -> LinkMessage {
@@ -105,19 +113,21 @@ fn change_link(index: u32, changes: &[Change]) -> LinkMessage {
             Change::Mac(mac) => message.address(mac.octets().to_vec()),
             Change::Master(index) => message.controller(index.unwrap_or(0)),
             Change::Alias(alias) => message.alias(alias.as_str()),
-            Change::BridgeOptions { .. } => message,
+            Change::BridgeOptions { .. } | Change::Port(_) => message,
         };
     }
     let mut message = message.build();
     for change in changes {
-        if let Change::BridgeOptions { vlan_filtering } = change {
-            let options =
-                LinkMessageBuilder::<LinkBridge>::new_with_info_kind(netlink_packet_route::link::InfoKind::Bridge);
-            let mut options = options.mcast_snooping(false).stp_state(BridgeStpState::Disabled).group_fwd_mask(0);
-            if *vlan_filtering {
-                options = options.vlan_filtering(false);
+        match change {
+            Change::BridgeOptions { vlan_filtering } => {
+                let mut bridge = options(LinkMessageBuilder::<LinkBridge>::new_with_info_kind(InfoKind::Bridge));
+                if *vlan_filtering {
+                    bridge = bridge.vlan_filtering(false);
+                }
+                message.attributes.extend(bridge.build().attributes);
             }
-            message.attributes.extend(options.build().attributes);
+            Change::Port(flags) => message.attributes.extend(change_port(index, *flags, None).attributes),
+            _ => {}
         }
     }
     message
@@ -186,13 +196,13 @@ fn delete_route(route: &Route) -> RouteMessage {
     message
 }
 
-/// A static entry in the bridge's table, not in the device's own filter.
+/// A static entry in the bridge's table, not in the device's own filter, which no frame moves to another port.
 fn fdb(index: u32, mac: Mac) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
     message.header.ifindex = index;
     message.header.state = NeighbourState::Noarp;
-    message.header.flags = NeighbourFlags::Controller;
+    message.header.flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
     message
 }

@@ -25,5 +25,6 @@ pub(super) fn entry(bytes: &[u8], ports: &BTreeSet<u32>) -> Result<Option<FdbEnt
     let attributes = Attributes::read(bytes.get(HEADER..).unwrap_or_default());
     attributes.whole().map_err(|error| Unread::new("FDB entry", Some(header.ifindex), &error))?;
     let mac = attributes.get(LINK_ADDRESS).and_then(station).filter(|_| attributes.get(VLAN).is_none());
-    Ok(mac.map(|mac| FdbEntry { index: header.ifindex, mac }))
+    let sticky = header.flags.contains(NeighbourFlags::Sticky);
+    Ok(mac.map(|mac| FdbEntry { index: header.ifindex, mac, sticky }))
 }

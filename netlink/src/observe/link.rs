@@ -31,6 +31,9 @@ const BRIDGE_STP: u16 = 5;
 const BRIDGE_VLAN_FILTERING: u16 = 7;
 const BRIDGE_GROUP_FWD_MASK: u16 = 9;
 const BRIDGE_MCAST_SNOOPING: u16 = 23;
+const BRIDGE_MULTI_BOOLOPT: u16 = 46;
+/// `BR_BOOLOPT_NO_LL_LEARN`, within the values and within the mask of `struct br_boolopt_multi`.
+const NO_LINKLOCAL_LEARN: u32 = 1;
 /// `IFLA_VLAN_*`, within the data of a VLAN link.
 const VLAN_ID: u16 = 1;
 const VLAN_PROTOCOL: u16 = 5;
@@ -103,6 +106,7 @@ fn kind(info: &Attributes<'_>, parent: Option<u32>) -> Result<Kind, DecodeError>
                 mcast_snooping: data.switch(BRIDGE_MCAST_SNOOPING)?.unwrap_or(false),
                 vlan_filtering: data.switch(BRIDGE_VLAN_FILTERING)?.unwrap_or(false),
                 group_fwd_mask: data.u16(BRIDGE_GROUP_FWD_MASK)?.unwrap_or(0),
+                no_linklocal_learn: no_linklocal_learn(&data)?,
             })
         }
         "vlan" => {
@@ -115,6 +119,13 @@ fn kind(info: &Attributes<'_>, parent: Option<u32>) -> Result<Kind, DecodeError>
     })
 }
 
+/// `None` where the kernel does not know the option.
+fn no_linklocal_learn(bridge: &Attributes<'_>) -> Result<Option<bool>, DecodeError> {
+    let Some([a, b, c, d, mask @ ..]) = bridge.array::<8>(BRIDGE_MULTI_BOOLOPT)? else { return Ok(None) };
+    let (values, mask) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes(mask));
+    Ok((mask & NO_LINKLOCAL_LEARN != 0).then_some(values & NO_LINKLOCAL_LEARN != 0))
+}
+
 fn port_flags(info: &Attributes<'_>) -> Result<Option<PortFlags>, DecodeError> {
     if info.get(INFO_PORT_KIND).map(text).as_deref() != Some("bridge") {
         return Ok(None);
@@ -122,7 +133,7 @@ fn port_flags(info: &Attributes<'_>) -> Result<Option<PortFlags>, DecodeError> {
     let data = info.nested(INFO_PORT_DATA);
     data.whole()?;
     let flag = |kind, default| data.switch(kind).map(|found| found.unwrap_or(default));
-    let default = PortFlags::uplink(false);
+    let default = PortFlags::new(false);
     Ok(Some(PortFlags {
         learning: flag(PORT_LEARNING, default.learning)?,
         flood: flag(PORT_FLOOD, default.flood)?,
@@ -144,6 +155,7 @@ fn ipv6(attributes: &Attributes<'_>) -> Option<bool> {
 mod tests {
     use super::super::attributes::tests::bytes;
     use super::*;
+    use crate::model::FORWARDED_GROUPS;
 
     /// `struct ifinfomsg` of link 7, which is up, and attributes.
     fn message(attributes: &[(u16, &[u8])]) -> Vec<u8> {
@@ -189,6 +201,18 @@ mod tests {
         assert_eq!((foreign.kind, foreign.unread), (Kind::Other("bridge".to_owned()), None));
         let ours = read(&[(NAME, b"br20\0"), (GROUP, &LINK_GROUP.to_ne_bytes()), (LINK_INFO, &torn)]);
         assert!(ours.unread.is_some() && ours.own().is_none(), "{ours:?}");
+    }
+
+    #[test]
+    fn what_a_bridge_learns_from_link_local_groups_is_read_where_the_kernel_knows_it() {
+        let multi = |values: u32, mask: u32| [values.to_ne_bytes(), mask.to_ne_bytes()].concat();
+        for (multi, learns) in [(multi(1, 7), Some(true)), (multi(6, 7), Some(false)), (multi(6, 6), None)] {
+            let data =
+                bytes(&[(BRIDGE_GROUP_FWD_MASK, &FORWARDED_GROUPS.to_ne_bytes()), (BRIDGE_MULTI_BOOLOPT, &multi)]);
+            let found = read(&[(LINK_INFO, &bytes(&[(INFO_KIND, b"bridge\0"), (INFO_DATA, &data)]))]);
+            let Kind::Bridge(options) = found.kind else { panic!("{found:?}") };
+            assert_eq!((options.no_linklocal_learn, options.are_ours()), (learns, learns != Some(false)));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bulkhead_types::{Cause, IfName};
 
 use super::{BuiltSegment, Phases, stale};
 use crate::lookup::Lookup;
-use crate::model::{BridgeOptions, Kind, LINK_GROUP, Link, Segment, trunk_alias};
+use crate::model::{Kind, LINK_GROUP, Link, PortFlags, Segment, trunk_alias};
 use crate::step::{Change, SegmentBridge, Step};
 use crate::trunks::Trunk;
 
@@ -121,7 +121,7 @@ fn segment<'a>(found: &Found<'a>, ipv6: bool, next: &mut u32, phases: &mut Phase
     Some(BuiltSegment { segment, bridge, vlan, mtu, ipv6: speaks && ipv6 && mtu >= IPV6_MIN_MTU })
 }
 
-/// The kernel takes no alias in the message that creates a link.
+/// The kernel takes neither alias nor port flags in the message that creates a link. Both come before it is up.
 fn create_vlan(segment: &Segment, index: u32, trunk: &Link, master: u32, mtu: u32, phases: &mut Phases) {
     let (bridge, link) = (SegmentBridge::from(segment), segment.vlan_link.clone());
     phases.create_links.push(Step::CreateVlan {
@@ -134,7 +134,7 @@ fn create_vlan(segment: &Segment, index: u32, trunk: &Link, master: u32, mtu: u3
         master,
         mtu,
     });
-    let changes = vec![Change::Alias(trunk_alias(&segment.trunk))];
+    let changes = vec![Change::Alias(trunk_alias(&segment.trunk)), Change::Port(PortFlags::uplink(false))];
     phases.change_links.push(Step::ChangeLink { bridge, link, index, changes });
 }
 
@@ -249,7 +249,7 @@ fn repair(segment: &Segment, link: &Link, role: LinkRole, mtu: u32, ipv6: bool, 
         if link.mac != Some(segment.mac) {
             changes.push(Change::Mac(segment.mac));
         }
-        if *options != BridgeOptions::default() {
+        if !options.are_ours() {
             changes.push(Change::BridgeOptions { vlan_filtering: options.vlan_filtering });
         }
     }

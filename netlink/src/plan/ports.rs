@@ -29,12 +29,11 @@ pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>,
     }
 }
 
-/// The VLAN link keeps the kernel's defaults, whatever somebody set.
+/// The VLAN link's flags, whatever somebody set. One that was no port of this bridge gets the kernel's when it becomes one.
 fn uplink(built: &BuiltSegment<'_>, link: &Link, phases: &mut Phases) {
-    // A link that was no port of this bridge gets the defaults when it becomes one.
-    let Some(flags) = link.port.filter(|_| link.master == Some(built.bridge)) else { return };
-    let wanted = PortFlags::uplink(flags.locked.is_some());
-    if flags != wanted {
+    let stays = link.master == Some(built.bridge);
+    let wanted = PortFlags::uplink(link.port.is_some_and(|flags| flags.locked.is_some()));
+    if !stays || link.port != Some(wanted) {
         phases.ports.push(Step::ChangePort {
             bridge: built.segment.into(),
             port: built.segment.vlan_link.clone(),
@@ -82,10 +81,10 @@ fn guest(built: &BuiltSegment<'_>, name: &IfName, port: &Port, link: &Link, look
         let (bridge, port) = (bridge.clone(), name.clone());
         phases.ports.push(Step::ChangePort { bridge, port, index, flags: wanted, mtu });
     }
-    for mac in lookup.fdb_of(index).filter(|mac| *mac != port.mac) {
+    for (mac, _) in lookup.fdb_of(index).filter(|(mac, _)| *mac != port.mac) {
         phases.ports.push(Step::DeleteFdb { bridge: bridge.clone(), port: name.clone(), index, mac });
     }
-    if !lookup.fdb_of(index).any(|mac| mac == port.mac) {
+    if !lookup.fdb_of(index).any(|entry| entry == (port.mac, true)) {
         phases.ports.push(Step::AddFdb { bridge: bridge.clone(), port: name.clone(), index, mac: port.mac });
     }
     // Where somebody made it a VLAN link, it comes up with the link that carries it, and not before.
@@ -96,7 +95,7 @@ fn guest(built: &BuiltSegment<'_>, name: &IfName, port: &Port, link: &Link, look
     }
 }
 
-/// A declared port that stands somewhere else: it is not ours to move.
+/// A declared port that stands somewhere else: it is not ours to move, and where another bridge has it, the policy drops by its name what passes it.
 fn misplaced(name: &IfName, port: &Port, link: &Link, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
     let master = link.master.filter(|index| !gone.contains(index)).and_then(|index| lookup.link(index));
     let bridge = &port.bridge;
@@ -109,11 +108,13 @@ fn misplaced(name: &IfName, port: &Port, link: &Link, lookup: &Lookup<'_>, gone:
     }
     let (cause, stands, passes) = match master {
         None => (Cause::Held, "on no bridge".to_owned(), "nothing passes through it"),
-        Some(master) if master.own().is_some() => {
+        Some(master) if matches!(master.kind, Kind::Bridge(_)) => {
             (Cause::Held, format!("on {}", master.name), "nothing passes through it")
         }
+        // The rules of bridges do not see what another kind of link switches.
         Some(master) => {
-            (Cause::Violation, format!("on {}", master.name), "what passes through it there is not filtered")
+            let stands = format!("on {}, which is no bridge ({})", master.name, master.kind.name());
+            (Cause::Violation, stands, "what passes through it there is not filtered")
         }
     };
     let text = format!(

@@ -2,7 +2,8 @@
 
 use bulkhead_netlink::model::Desired;
 use bulkhead_netlink::state;
-use bulkhead_types::Cause;
+use bulkhead_packet::{Ether, Frame, Sender, Tag};
+use bulkhead_types::{Cause, Mac};
 
 use crate::world::*;
 
@@ -26,7 +27,8 @@ fn a_declared_port_is_locked_to_its_address_and_learns_nothing() {
         for word in ["learning off", "flood off", "locked on", "isolated off", "mcast_flood on", "bcast_flood on"] {
             assert!(link.contains(word), "{word}: {link}");
         }
-        assert!(run("bridge fdb show dev tap0").contains("52:54:00:42:00:01 master br20 static"));
+        let entries = run("bridge fdb show dev tap0");
+        assert!(entries.contains("52:54:00:42:00:01 sticky master br20 static"), "{entries}");
         sysctl("ipv6/conf/tap0/disable_ipv6", "0");
         assert!(!world.plan(&desired).await.is_empty());
         world.converge(&desired).await;
@@ -59,7 +61,7 @@ fn an_address_learned_elsewhere_moves_to_its_port_and_stays() {
         run("bridge fdb add 52:54:00:42:00:01 dev vlan20 master dynamic");
         run("ip link set tap0 master br20 up");
         world.converge(&desired).await;
-        assert!(run("bridge fdb show dev tap0").contains("52:54:00:42:00:01 master br20 static"));
+        assert!(run("bridge fdb show dev tap0").contains("52:54:00:42:00:01 sticky master br20 static"));
         assert!(!run("bridge fdb show dev vlan20").contains("52:54:00:42:00:01"));
     });
 }
@@ -107,5 +109,62 @@ fn ports_on_several_bridges_are_each_known_by_their_own_entries() {
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.contains(&(indexes[0], mac(0, 1))) && found.contains(&(indexes[1], mac(0, 2))), "{found:?}");
         assert!(run("bridge fdb show dev container").contains("00:77 master docker0 static"));
+    });
+}
+
+/// The port on which the address of the first NIC stands.
+fn stands() -> String {
+    let entries = run("bridge fdb show br br20");
+    let of_bridge = |line: &&str| line.starts_with("52:54:00:42:00:01 ") && line.contains("master br20");
+    let line = entries.lines().find(of_bridge).unwrap_or_else(|| panic!("no entry: {entries}"));
+    line.split_whitespace().nth(2).unwrap().to_owned()
+}
+
+#[test]
+fn nothing_from_outside_moves_a_guests_address_or_fills_the_table_and_each_layer_holds_alone() {
+    within(|| async {
+        trunk();
+        let desired = with_taps();
+        let mut world = World::open();
+        world.converge(&desired).await;
+        run("ip link set tap0 master br20 up");
+        world.converge(&desired).await;
+        let far = Sender::open("far0").unwrap();
+        let send = async |source: Mac, to: [u8; 6]| {
+            far.send(&Frame::new(source, Ether(to), 0x88b5, vec![0; 46]).tagged(Tag::dot1q(20))).unwrap();
+            pause(50).await;
+        };
+        let group = |last| [1, 0x80, 0xc2, 0, 0, last];
+        for to in [group(0), group(2), group(3), group(0xe), [0xff; 6], mac(0, 20).octets()] {
+            send(mac(0, 1), to).await;
+            assert_eq!(stands(), "tap0", "as it is made, {to:x?}");
+        }
+        for last in 100..200 {
+            send(mac(9, last), [0xff; 6]).await;
+        }
+        assert!(!run("bridge fdb show dev vlan20").contains("52:54:00:42:09"), "outside teaches it nothing");
+        let plain = "bridge fdb replace 52:54:00:42:00:01 dev tap0 master static";
+        let sticky = "bridge fdb replace 52:54:00:42:00:01 dev tap0 master static sticky";
+        let (learning, silent) = ("bridge link set dev vlan20 learning on", "bridge link set dev vlan20 learning off");
+        // With the groups forwarded they are taught like any other frame, so that this layer is one where they are not.
+        let options = |on: u8| format!("ip link set br20 type bridge group_fwd_mask 0 no_linklocal_learn {on}");
+        for (layer, lines, holds) in [
+            ("the entry is sticky", [sticky, learning, &options(0)], true),
+            ("the uplink learns nothing", [plain, silent, &options(0)], true),
+            ("link-local groups teach nothing", [plain, learning, &options(1)], true),
+            ("none", [plain, learning, &options(0)], false),
+        ] {
+            for line in lines {
+                run(line);
+            }
+            for last in [3, 0xe] {
+                send(mac(0, 1), group(last)).await;
+            }
+            assert_eq!(stands() == "tap0", holds, "{layer}");
+        }
+        let plan = world.converge(&desired).await;
+        assert_eq!(plan.steps.len(), 3, "{:#?}", plan.steps);
+        assert_eq!(stands(), "tap0");
+        assert!(run("bridge fdb show dev tap0").contains("52:54:00:42:00:01 sticky master br20 static"));
     });
 }

@@ -129,7 +129,7 @@ fn a_route_that_the_kernel_refuses_stops_nothing_but_itself() {
         let failed: Vec<&Step> =
             report.steps.iter().filter(|(_, outcome)| *outcome != Outcome::Done).map(|(step, _)| step).collect();
         assert!(matches!(failed.as_slice(), [Step::AddRoute { .. }]), "{report:#?}");
-        assert!(run("bridge fdb show dev tap0").contains("52:54:00:42:00:01 master br20 static"));
+        assert!(run("bridge fdb show dev tap0").contains("52:54:00:42:00:01 sticky master br20 static"));
         assert!(state(&desired, &world.observe(&desired).await)[0].stands());
     });
 }

@@ -44,7 +44,7 @@ impl Lister {
 
 /// The counter, if the object is one and in a table of ours, in whatever the kernel lists beside them.
 fn decode(payload: &[u8]) -> io::Result<Option<Counted>> {
-    let family = [Family::Bridge, Family::Inet].into_iter().find(|family| payload.first() == Some(&family.number()));
+    let family = Family::ALL.into_iter().find(|family| payload.first() == Some(&family.number()));
     let Some(family) = family.filter(|_| table_name(payload).is_some_and(|table| table == TABLE.as_bytes())) else {
         return Ok(None);
     };

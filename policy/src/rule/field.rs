@@ -48,6 +48,7 @@ pub(crate) enum IpVersion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Icmp,
+    Igmp,
     Tcp,
     Udp,
     Icmpv6,
@@ -62,6 +63,7 @@ pub(crate) enum Header {
     Ip6,
     Icmp,
     Icmpv6,
+    Igmp,
     Udp,
 }
 
@@ -75,9 +77,20 @@ pub(crate) enum Field {
     Original(Original),
     /// The fragment header of IPv6, which is there or not.
     Fragment,
-    /// The target of a neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4), which nft 1.0.6 has no name for.
-    NdTarget,
+    /// So many bits after so many from the beginning of the header above IP, for what nft has no name.
+    Transport(u32, u32),
 }
+
+/// Of the field of IPv4's header with the offset: that more follow, and the offset.
+pub(crate) const FRAGMENT_BITS: u32 = 0x3fff;
+/// The target of a neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4), which nft 1.0.6 has no name for.
+pub(crate) const ND_TARGET: Field = Field::Transport(64, 128);
+/// What a message of DHCP begins with behind the header of UDP: `op`, `htype` and `hlen` (RFC 2131, 2).
+pub(crate) const DHCP_KIND: Field = Field::Transport(64, 24);
+/// The hardware address of the client in a message of DHCP, where `hlen` is 6.
+pub(crate) const DHCP_CHADDR: Field = Field::Transport(288, 48);
+/// The cookie before the options of a message of DHCP.
+pub(crate) const DHCP_COOKIE: Field = Field::Transport(1952, 32);
 
 pub(crate) const IIFNAME: Field = Field::Meta(Meta::Iifname);
 pub(crate) const OIFNAME: Field = Field::Meta(Meta::Oifname);
@@ -91,10 +104,16 @@ pub(crate) const ETHER_SADDR: Field = Field::Payload(Header::Ether, "saddr");
 pub(crate) const ETHER_DADDR: Field = Field::Payload(Header::Ether, "daddr");
 pub(crate) const ARP_SADDR_ETHER: Field = Field::Payload(Header::Arp, "saddr ether");
 pub(crate) const ARP_SADDR_IP: Field = Field::Payload(Header::Arp, "saddr ip");
+pub(crate) const ARP_OPERATION: Field = Field::Payload(Header::Arp, "operation");
 pub(crate) const ARP_DADDR_IP: Field = Field::Payload(Header::Arp, "daddr ip");
 pub(crate) const IP_SADDR: Field = Field::Payload(Header::Ip, "saddr");
+pub(crate) const IP_DADDR: Field = Field::Payload(Header::Ip, "daddr");
 pub(crate) const IP6_SADDR: Field = Field::Payload(Header::Ip6, "saddr");
 pub(crate) const IP6_DADDR: Field = Field::Payload(Header::Ip6, "daddr");
+pub(crate) const HOP_LIMIT: Field = Field::Payload(Header::Ip6, "hoplimit");
+pub(crate) const TTL: Field = Field::Payload(Header::Ip, "ttl");
+pub(crate) const IGMP_TYPE: Field = Field::Payload(Header::Igmp, "type");
+pub(crate) const UDP_DPORT: Field = Field::Payload(Header::Udp, "dport");
 pub(crate) const ICMP_TYPE: Field = Field::Payload(Header::Icmp, "type");
 pub(crate) const ICMPV6_TYPE: Field = Field::Payload(Header::Icmpv6, "type");
 
@@ -157,6 +176,7 @@ impl Protocol {
     pub(crate) const fn number(self) -> u32 {
         match self {
             Self::Icmp => 1,
+            Self::Igmp => 2,
             Self::Tcp => 6,
             Self::Udp => 17,
             Self::Icmpv6 => 58,
@@ -173,6 +193,7 @@ impl Header {
             Self::Ip6 => "ip6",
             Self::Icmp => "icmp",
             Self::Icmpv6 => "icmpv6",
+            Self::Igmp => "igmp",
             Self::Udp => "udp",
         }
     }
@@ -187,7 +208,7 @@ impl fmt::Display for Field {
             Self::Ct(key) => write!(f, "ct {}", key.as_str()),
             Self::Original(key) => write!(f, "ct original {}", key.as_str()),
             Self::Fragment => f.write_str("exthdr frag"),
-            Self::NdTarget => f.write_str("@th,64,128"),
+            Self::Transport(offset, len) => write!(f, "@th,{offset},{len}"),
         }
     }
 }

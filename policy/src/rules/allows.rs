@@ -1,6 +1,8 @@
 //! The chains of the allows: one for each pair of sides, found by a map.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_types::IfName;
 
 use super::flow::flow;
 use super::pairs::{Side, pairs};
@@ -29,8 +31,22 @@ const MAPS: [(&str, Key); 8] = [
 pub(super) struct Allows {
     chains: BTreeMap<(&'static str, Vec<String>), Vec<Rule>>,
     counters: Vec<String>,
-    /// NICs that ARP and neighbour discovery pass for, to and from the host.
-    pub(super) speaks_host: Ports,
+    acquaintances: Acquaintances,
+}
+
+/// Who has an allow with whom, in either direction: ARP, neighbour discovery and fragments pass for nobody else.
+#[derive(Debug, Default)]
+struct Acquaintances {
+    /// NICs with an allow of any kind.
+    talks: Ports,
+    /// NICs with the host.
+    speaks_host: Ports,
+    /// NICs with one another.
+    meets: BTreeSet<[IfName; 2]>,
+    /// NICs with every other of their bridge.
+    mixes: Ports,
+    /// Bridges whose NICs meet all.
+    mixed: Ports,
 }
 
 pub(super) fn allows(topology: &Topology<'_>) -> Allows {
@@ -41,7 +57,7 @@ pub(super) fn allows(topology: &Topology<'_>) -> Allows {
     for (counter, allow) in wanted {
         let flow = flow(allow, &counter);
         for (from, to) in pairs(allow, topology) {
-            allows.speakers(&from, &to, topology);
+            allows.acquaintances.add(&from, &to, topology);
             for (key, rules) in [(key(&from, &to), &flow.there), (key(&to, &from), &flow.back)] {
                 if let Some(key) = key.filter(|_| !rules.is_empty()) {
                     allows.chains.entry(key).or_default().extend(rules.iter().cloned());
@@ -53,22 +69,42 @@ pub(super) fn allows(topology: &Topology<'_>) -> Allows {
     allows
 }
 
-impl Allows {
-    fn speakers(&mut self, from: &Side, to: &Side, topology: &Topology<'_>) {
-        let other = match (from, to) {
-            (Side::Host, other) | (other, Side::Host) => other,
-            _ => return,
-        };
-        match other {
-            Side::Nic(tap) => self.speaks_host.extend([tap.clone()]),
+impl Acquaintances {
+    fn add(&mut self, from: &Side, to: &Side, topology: &Topology<'_>) {
+        let nics = |side: &Side| match side {
+            Side::Nic(tap) => vec![tap.clone()],
             Side::Segment(bridge) => {
-                self.speaks_host.extend(topology.nics().filter(|nic| nic.bridge == *bridge).map(|nic| nic.tap.clone()));
+                topology.nics().filter(|nic| nic.bridge == *bridge).map(|nic| nic.tap.clone()).collect()
             }
-            Side::Outside(_) | Side::Host => {}
+            Side::Outside(_) | Side::Host => Vec::new(),
+        };
+        self.talks.extend([from, to].into_iter().flat_map(nics));
+        match (from, to) {
+            (Side::Host, other) | (other, Side::Host) => self.speaks_host.extend(nics(other)),
+            (Side::Nic(a), Side::Nic(b)) => self.meets.extend([[a.clone(), b.clone()], [b.clone(), a.clone()]]),
+            (Side::Nic(tap), Side::Segment(_)) | (Side::Segment(_), Side::Nic(tap)) => {
+                self.mixes.insert(tap.clone());
+            }
+            (Side::Segment(bridge), Side::Segment(_)) => {
+                self.mixed.insert(bridge.clone());
+            }
+            (Side::Outside(_), _) | (_, Side::Outside(_)) => {}
         }
     }
 
+    fn into_table(self, table: &mut Table) {
+        let Self { talks, speaks_host, meets, mixes, mixed } = self;
+        for (name, ports) in [("talks", talks), ("speaks_host", speaks_host), ("mixes", mixes), ("mixed", mixed)] {
+            table.sets.insert(name, Set::new(NAME, ports.into_iter().map(|port| vec![port.to_string()])));
+        }
+        let meets = meets.into_iter().map(|pair| pair.iter().map(ToString::to_string).collect());
+        table.sets.insert("meets", Set::new(NAMES, meets));
+    }
+}
+
+impl Allows {
     pub(super) fn into_table(self, table: &mut Table) {
+        self.acquaintances.into_table(table);
         table.counters.extend(self.counters);
         let mut rows: BTreeMap<&str, Vec<(Vec<String>, Verdict)>> = BTreeMap::new();
         for ((map, key), rules) in self.chains {

@@ -2,7 +2,8 @@
 //!
 //! A frame on one of our bridges passes `zone` and `arriving` (is it what its port may send?), then either `crossing` (may
 //! these two ports speak?) or `to_host`. What the host sends passes `from_host`. Every chain that a frame can end in ends in
-//! a rule that drops and counts, or accepts on purpose. A frame of another bridge is let go at the first rule of each hook.
+//! a rule that drops and counts, or accepts on purpose. A frame of another bridge is let go after two or three lookups: one of its
+//! ports may be a declared one, and then it passes nowhere.
 //!
 //! Cost: 3 lookups for its source, then at most 4 that lead to the chains of the allows between its two ports; those are
 //! walked one by one, so that a frame pays for the allows of its own pair and segment only. All sets are hashes of whole
@@ -14,6 +15,7 @@ mod crossing;
 mod flow;
 mod host;
 mod pairs;
+mod past;
 mod routed;
 mod sets;
 
@@ -31,18 +33,17 @@ pub(crate) fn tables(desired: &Desired, closed: &BTreeSet<IfName>, zones: &Zones
         return Vec::new();
     }
     let topology = Topology::of(desired, closed, zones);
-    vec![bridge(&topology), routed::table(&topology)]
+    vec![bridge(&topology), routed::table(&topology), past::table(&topology)]
 }
 
 fn bridge(topology: &Topology<'_>) -> Table {
     let mut table = Table::new(Family::Bridge);
     table.counters.extend(crate::counters::BRIDGE_DROPS.map(str::to_owned));
-    let allows = allows::allows(topology);
-    sets::add(topology, &allows.speaks_host, &mut table);
+    sets::add(topology, &mut table);
     arriving::add(topology, &mut table);
     crossing::add(topology, &mut table);
     host::add(topology, &mut table);
-    allows.into_table(&mut table);
+    allows::allows(topology).into_table(&mut table);
     table
 }
 
@@ -82,5 +83,5 @@ impl<'a> Topology<'a> {
     }
 }
 
-/// Names of NICs' ports.
+/// Names of links.
 type Ports = BTreeSet<IfName>;

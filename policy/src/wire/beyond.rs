@@ -88,13 +88,13 @@ pub(super) fn renamed(mut json: Json) -> Result<Json, serde_json::Error> {
 /// What nft 1.0.6 lists after a port of a flow in an anonymous set.
 const UNTYPED: &str = " [invalid type]";
 
-/// Puts what is written and what is listed in one form: the elements of an anonymous set in one order, ports of flows as
-/// numbers (nft 1.0.6 lists some in hex), and the target of neighbour discovery as raw bytes (from nft 1.1 on it is listed by
-/// name).
+/// Puts what is written and what is listed in one form: the elements of an anonymous set in one order, raw bytes as numbers where
+/// there are no more than eight (nft lists them so), ports of flows as numbers (nft 1.0.6 lists some in hex), and the target of
+/// neighbour discovery as raw bytes (from nft 1.1 on it is listed by name).
 pub(crate) fn comparable(mut json: Json) -> Json {
     rewrite(&mut json, &|json| {
-        let number = json.as_str().and_then(|text| text.strip_suffix(UNTYPED)?.strip_prefix("0x"));
-        if let Some(number) = number.and_then(|hex| u32::from_str_radix(hex, 16).ok()) {
+        let number = json.as_str().and_then(|text| text.strip_suffix(UNTYPED).unwrap_or(text).strip_prefix("0x"));
+        if let Some(number) = number.and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
             *json = json!(number);
         }
         if let Some(Json::Array(elements)) = json.get_mut("set") {

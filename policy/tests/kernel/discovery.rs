@@ -2,10 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use bulkhead_packet::Ether;
-use bulkhead_packet::dhcp::{CLIENT_PORT, SERVER_PORT};
+use bulkhead_packet::dhcp::{CLIENT_PORT, Message, SERVER_PORT};
 use bulkhead_packet::ip::{FRAGMENT, Ip};
 use bulkhead_packet::neighbour::{ADVERTISEMENT, ALL_NODES, SOLICITATION, discovery, group, router_advertisement};
+use bulkhead_packet::{Ether, transport};
 use bulkhead_policy::counters::*;
 use bulkhead_policy::model::*;
 use bulkhead_types::Mac;
@@ -33,9 +33,10 @@ const REDIRECT: u8 = 137;
 const OPTIONS: u8 = 60;
 
 #[test]
-fn neighbours_are_solicited_and_advertised_without_any_allow_but_only_for_pinned_addresses() {
+fn neighbours_are_solicited_and_advertised_only_for_pinned_addresses() {
     within(|| async {
-        let (mut lan, one, two, outside) = lan(Vec::new()).await;
+        let acquainted = vec![allow(crate::world::lan(), crate::world::lan(), tcp(&[80]))];
+        let (mut lan, one, two, outside) = lan(acquainted).await;
         let of_two = Ether([0x33, 0x33, 0xff, 0, 0, 2]);
         let ask =
             |from: Mac, source, target| about(source, "ff02::1:ff00:2", SOLICITATION, target, &[]).frame(from, of_two);
@@ -43,7 +44,7 @@ fn neighbours_are_solicited_and_advertised_without_any_allow_but_only_for_pinned
         assert!(!arrives(&outside, &one, &ask(mac(OUTSIDE_MAC), "2001:db8::9", "2001:db8::2")).await, "not its group");
         assert!(arrives(&one, &two, &ask(mac(1), "2001:db8::1", "2001:db8::2")).await);
         assert!(arrives(&one, &outside, &ask(mac(1), "2001:db8::1", "2001:db8::2")).await);
-        assert!(arrives(&one, &two, &ask(mac(1), "::", "2001:db8::2")).await, "detection of duplicates");
+        assert!(!arrives(&one, &two, &ask(mac(1), "::", "2001:db8::2")).await, "a probe for what is not its own");
         let advert = |source, target| about(source, "2001:db8::1", ADVERTISEMENT, target, &[]);
         let tell = |from: Mac, source, target| advert(source, target).frame(from, mac(1));
         assert!(arrives(&two, &one, &tell(mac(2), "2001:db8::2", "2001:db8::2")).await);
@@ -112,21 +113,57 @@ fn dhcp_passes_between_a_nic_that_may_and_outside_and_no_guest_is_a_server() {
         lan.desired.nics[0].dhcp = true;
         lan.world.settle(&lan.desired).await;
         let (ask, answer) = ((CLIENT_PORT, SERVER_PORT), (SERVER_PORT, CLIENT_PORT));
-        let discover = |from: Mac| udp("0.0.0.0", "255.255.255.255", ask).frame(from, Ether::BROADCAST);
-        let offer = |from: Mac, source| udp(source, "255.255.255.255", answer).frame(from, Ether::BROADCAST);
-        let renew = udp("10.0.0.1", "10.0.0.9", ask).frame(mac(1), mac(OUTSIDE_MAC));
-        assert!(arrives(&one, &outside, &discover(mac(1))).await);
-        assert!(arrives(&one, &outside, &renew).await);
-        assert!(arrives(&outside, &one, &offer(mac(OUTSIDE_MAC), "10.0.0.9")).await);
-        assert!(!arrives(&one, &two, &discover(mac(1))).await, "not to other guests");
-        assert!(!arrives(&outside, &two, &offer(mac(OUTSIDE_MAC), "10.0.0.9")).await, "its NIC may not");
-        assert!(!arrives(&two, &outside, &discover(mac(2))).await, "its NIC may not");
+        let message = |from: &str, to: &str, ports: (u16, u16), bytes: &[u8]| {
+            transport::udp(ends(from, to), ports.0, ports.1, bytes)
+        };
+        let of = |client: u8| Message::discover(mac(client).into(), 7);
+        let discover = |from: u8, client| {
+            message("0.0.0.0", "255.255.255.255", ask, &of(client).bytes()).frame(mac(from), Ether::BROADCAST)
+        };
+        let offered =
+            |client| of(client).answer("10.0.0.9".parse().unwrap(), "10.0.0.1".parse().unwrap()).unwrap().bytes();
+        let offer = |from: u8, source, client| {
+            message(source, "255.255.255.255", answer, &offered(client)).frame(mac(from), Ether::BROADCAST)
+        };
+        let renew = |client| message("10.0.0.1", "10.0.0.9", ask, &of(client).bytes()).frame(mac(1), mac(OUTSIDE_MAC));
+        assert!(arrives(&one, &outside, &discover(1, 1)).await);
+        assert!(arrives(&one, &outside, &renew(1)).await);
+        assert!(arrives(&outside, &one, &offer(OUTSIDE_MAC, "10.0.0.9", 1)).await);
+        assert!(!arrives(&one, &two, &discover(1, 1)).await, "not to other guests");
+        assert!(!arrives(&outside, &two, &offer(OUTSIDE_MAC, "10.0.0.9", 2)).await, "its NIC may not");
+        assert!(!arrives(&two, &outside, &discover(2, 2)).await, "its NIC may not");
+        let before = lan.world.counted(DHCP).await;
+        for forged in [discover(1, 2), discover(1, 9), renew(2)] {
+            assert!(!arrives(&one, &outside, &forged).await, "in the name of another client");
+        }
+        let noise = [&[1, 1, 6], &[7; 300][..]].concat();
+        assert!(
+            !arrives(&one, &outside, &message("10.0.0.1", "10.0.0.9", ask, &noise).frame(mac(1), mac(OUTSIDE_MAC)))
+                .await
+        );
+        assert!(!arrives(&one, &outside, &udp("10.0.0.1", "10.0.0.9", ask).frame(mac(1), mac(OUTSIDE_MAC))).await);
+        assert_eq!(lan.world.counted(DHCP).await - before, 5);
+        let unicast = message("0.0.0.0", "10.0.0.9", ask, &of(1).bytes()).frame(mac(1), mac(OUTSIDE_MAC));
+        assert!(!arrives(&one, &outside, &unicast).await, "without an address only to all");
+        assert!(!arrives(&outside, &one, &offer(OUTSIDE_MAC, "10.0.0.9", 2)).await, "for another client");
+        assert!(
+            !arrives(
+                &outside,
+                &one,
+                &udp("10.0.0.9", "255.255.255.255", answer).frame(mac(OUTSIDE_MAC), Ether::BROADCAST)
+            )
+            .await
+        );
         lan.desired.allows = everything();
         lan.world.settle(&lan.desired).await;
         let before = lan.world.counted(ROGUE).await;
-        assert!(!arrives(&two, &one, &offer(mac(2), "10.0.0.2")).await, "a guest is no server");
-        let six = udp("2001:db8::2", "2001:db8::1", (547, 546)).frame(mac(2), mac(1));
-        assert!(!arrives(&two, &one, &six).await, "nor with IPv6");
-        assert!(lan.world.counted(ROGUE).await >= before + 2);
+        for port in [SERVER_PORT, 1067] {
+            let offer = message("10.0.0.2", "255.255.255.255", (port, CLIENT_PORT), &offered(1))
+                .frame(mac(2), Ether::BROADCAST);
+            assert!(!arrives(&two, &one, &offer).await, "a guest is no server, whatever port it speaks from");
+            let six = udp("2001:db8::2", "2001:db8::1", (port, 546)).frame(mac(2), mac(1));
+            assert!(!arrives(&two, &one, &six).await, "nor with IPv6");
+        }
+        assert!(lan.world.counted(ROGUE).await >= before + 4);
     });
 }

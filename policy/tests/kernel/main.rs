@@ -15,6 +15,7 @@ mod frame;
 mod host;
 mod leak;
 mod listing;
+mod paths;
 mod routed;
 mod spoof;
 mod steady;

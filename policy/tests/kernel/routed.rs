@@ -1,7 +1,7 @@
 //! What the host routes, with and without br_netfilter.
 
 use bulkhead_packet::Frame;
-use bulkhead_policy::counters::ROUTED;
+use bulkhead_policy::counters::{HOST, ROUTED};
 use bulkhead_policy::model::*;
 use bulkhead_types::Mac;
 
@@ -38,7 +38,7 @@ async fn marked(from: &Wire, to: &Wire, frame: &Frame) -> usize {
 
 async fn nothing_is_routed(lan: &mut Lan, far: &Station) {
     let (one, two, ext) = (lan.guests[0].wire(), lan.guests[1].wire(), far.wire());
-    let before = lan.world.counted(ROUTED).await;
+    let before = [lan.world.counted(ROUTED).await, lan.world.counted(HOST).await];
     let packet = |from, to| udp(from, to, (1000, 2000));
     let out = packet("10.0.0.1", "10.9.0.2").frame(mac(1), mac(BRIDGE_MAC));
     assert_eq!(marked(&one, &ext, &out).await, 0, "out of the bridge");
@@ -49,9 +49,18 @@ async fn nothing_is_routed(lan: &mut Lan, far: &Station) {
     assert_eq!(marked(&ext, &two, &into).await, 0, "into it");
     let back = packet("10.0.0.1", "10.0.0.2");
     assert_eq!(marked(&one, &two, &back.frame(mac(1), mac(BRIDGE_MAC))).await, 0, "out and in again");
-    assert_eq!(lan.world.counted(ROUTED).await - before, 3);
+    // What is for somebody else does not even come to the host from a guest.
+    let after = [before[0] + 1, before[1] + 2];
+    assert_eq!([lan.world.counted(ROUTED).await, lan.world.counted(HOST).await], after);
+    // Nor from outside, which comes to the host.
+    let outside = lan.outside.wire();
+    let out = packet("10.0.0.9", "10.9.0.2").frame(mac(OUTSIDE_MAC), mac(BRIDGE_MAC));
+    assert_eq!(marked(&outside, &ext, &out).await, 0, "from outside");
+    let back_in = packet("10.0.0.9", "10.0.0.2").frame(mac(OUTSIDE_MAC), mac(BRIDGE_MAC));
+    assert_eq!(marked(&outside, &two, &back_in).await, 0, "from outside and in again");
     assert_eq!(marked(&one, &two, &back.frame(mac(1), mac(2))).await, 1, "what is bridged passes");
-    assert_eq!(lan.world.counted(ROUTED).await - before, 3);
+    let after = [after[0] + 2, after[1]];
+    assert_eq!([lan.world.counted(ROUTED).await, lan.world.counted(HOST).await], after);
 }
 
 #[test]

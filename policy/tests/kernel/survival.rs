@@ -5,6 +5,7 @@ use bulkhead_policy::plan;
 use bulkhead_types::{Cause, Outcome};
 
 use crate::steady::everything;
+use crate::talk::alive;
 use crate::world::*;
 
 #[test]
@@ -28,7 +29,7 @@ fn a_table_withstands_a_flush_where_it_can_be_held_and_is_made_anew_where_it_can
         assert_eq!(generation(), before, "observing who owns it changes nothing");
         run("nft add table ip other");
         run("nft flush ruleset");
-        assert_eq!(run("nft list tables"), "table bridge bulkhead\ntable inet bulkhead\n");
+        assert_eq!(run("nft list tables"), "table bridge bulkhead\ntable inet bulkhead\ntable arp bulkhead\n");
         for line in [
             "nft delete table bridge bulkhead",
             "nft flush chain bridge bulkhead forward",
@@ -46,7 +47,7 @@ fn a_table_withstands_a_flush_where_it_can_be_held_and_is_made_anew_where_it_can
         let steps: Vec<String> = plan_text(&desired, &observed);
         assert!(steps.iter().any(|step| step == "add table bridge bulkhead { flags owner,persist; }"), "{steps:#?}");
         assert!(steps.iter().all(|step| !step.starts_with("delete table")), "{steps:#?}");
-        assert_eq!(steps.len(), 4, "{steps:#?}");
+        assert_eq!(steps.len(), 7, "{steps:#?}");
         world.settle(&desired).await;
         assert!(world.observe().await.owned);
         assert!(attempt("nft delete table bridge bulkhead").is_err());
@@ -99,7 +100,7 @@ fn a_second_process_is_told_that_another_owns_the_tables_or_sees_that_nobody_can
         }
         let claim = plan_text(&desired, &second.observe().await);
         assert!(
-            claim.len() == 2 && claim.iter().all(|step| step.starts_with("add table")),
+            claim.len() == 3 && claim.iter().all(|step| step.starts_with("add table")),
             "it would take over: {claim:?}"
         );
         let mut other = desired.clone();
@@ -225,5 +226,22 @@ fn whatever_is_done_to_a_table_that_nobody_holds_is_undone() {
             assert!(!plan.is_empty(), "{line} was seen");
             world.close().await;
         }
+    });
+}
+
+#[test]
+fn a_ruleset_without_one_of_our_tables_as_an_earlier_release_left_it_is_completed_and_flows_go_on() {
+    within(|| async {
+        let Lan { world, desired, guests, outside } =
+            Lan::new(1, false, vec![allow(guest(1), outside(), tcp(&[80]))]).await;
+        outside.serves_tcp("0.0.0.0:80");
+        let mut flow = guests[0].connects("10.0.0.9:80").unwrap();
+        world.close().await;
+        run("nft delete table arp bulkhead");
+        assert!(alive(&mut flow));
+        let mut world = World::open();
+        world.settle(&desired).await;
+        assert!(run("nft list tables").contains("table arp bulkhead"));
+        assert!(alive(&mut flow));
     });
 }

@@ -145,12 +145,14 @@ pub(crate) fn segment_of(bridge: &str) -> SegmentName {
 
 /// `brN` with `vlanN` as its outside.
 pub(crate) fn segment(number: u8, host: bool) -> Bridge {
+    let addresses: &[&str] = if host { &["10.0.0.254/24", "2001:db8::254/64"] } else { &[] };
     Bridge {
         segment: Some(segment_of(&format!("br{number}"))),
         name: name(&format!("br{number}")),
         outside: name(&format!("vlan{number}")),
         mac: mac(0x80 + number),
         host,
+        addresses: addresses.iter().map(|net| net.parse().unwrap()).collect(),
     }
 }
 

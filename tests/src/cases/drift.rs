@@ -115,7 +115,7 @@ fn event(lab: &Lab) -> Result<(String, u64), String> {
     Ok((wake.reason, wake.latency_us / 1000))
 }
 
-const TABLES: [&str; 2] = ["bridge bulkhead", "inet bulkhead"];
+const TABLES: [&str; 3] = ["bridge bulkhead", "inet bulkhead", "arp bulkhead"];
 
 fn rules_come_back(lab: &Lab) -> Result<(), String> {
     daemon::running(lab, "example")?;
@@ -128,7 +128,7 @@ fn rules_come_back(lab: &Lab) -> Result<(), String> {
         let removals = [rule(&listing), element(&listing)].into_iter().flatten();
         let tables = TABLES.iter().map(|table| format!("delete table {table}"));
         let removals: Vec<String> = removals.chain(tables).chain(["flush ruleset".to_owned()]).collect();
-        if removals.len() < 5 {
+        if removals.len() < 6 {
             return Err(format!("no rule or no set element to remove in\n{listing}"));
         }
         removals.iter().try_for_each(|removal| if owned { refused(lab, removal) } else { restored(lab, removal) })

@@ -13,7 +13,7 @@ pub(super) fn lower(segments: &[Segment], guests: &[Guest], allows: &[Allow], id
         bridges: segments.iter().map(|segment| bridge(segment, id)).collect(),
         nics: guests.iter().flat_map(nics).collect(),
         allows: allows.iter().flat_map(pairs).collect(),
-        keep_closed: false,
+        ..room::Desired::default()
     }
 }
 
@@ -25,6 +25,7 @@ fn bridge(segment: &Segment, id: &HostId) -> room::Bridge {
         outside: vlan_link.clone(),
         mac: identity::bridge_mac(id, bridge),
         host: host.is_some(),
+        addresses: host.iter().flat_map(|host| host.addresses.iter().copied()).collect(),
     }
 }
 

@@ -104,7 +104,13 @@ type Draw = (u8, (bool, bool, bool), u8, u8, (bool, bool, bool), u32);
 fn kind(draw: &Draw, trunks: &[u32]) -> Kind {
     let (what, _, id, parent, (stp, snooping, other), _) = *draw;
     match what % 3 {
-        0 => Kind::Bridge(BridgeOptions { stp, mcast_snooping: snooping, vlan_filtering: other, group_fwd_mask: 0 }),
+        0 => Kind::Bridge(BridgeOptions {
+            stp,
+            mcast_snooping: snooping,
+            vlan_filtering: other,
+            group_fwd_mask: if parent % 2 == 0 { 0 } else { FORWARDED_GROUPS },
+            no_linklocal_learn: [None, Some(false), Some(true)][usize::from(id) % 3],
+        }),
         1 if !trunks.is_empty() => {
             let parent = trunks.get(usize::from(parent) % trunks.len()).copied();
             Kind::Vlan { id: u16::from(id % 9 + 1), parent, dot1q: stp || other }
@@ -241,7 +247,11 @@ pub(super) fn observed() -> impl Strategy<Value = Observed> {
         let taps: Vec<u32> =
             links.values().filter(|l| l.port.is_some() && l.name.starts_with("tap")).map(|l| l.index).collect();
         let entry = |(which, last): (u8, u8)| {
-            taps.get(usize::from(which) % taps.len().max(1)).map(|index| FdbEntry { index: *index, mac: mac(last) })
+            taps.get(usize::from(which) % taps.len().max(1)).map(|index| FdbEntry {
+                index: *index,
+                mac: mac(last),
+                sticky: which % 2 == 0,
+            })
         };
         let fdb: BTreeSet<FdbEntry> = fdb.into_iter().filter_map(entry).collect();
         let links = links.into_values().collect();

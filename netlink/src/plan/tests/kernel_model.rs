@@ -57,7 +57,7 @@ fn one(observed: &mut Observed, options: KernelOptions, step: &Step) -> Result<(
             let kind = Kind::Vlan { id: vlan.get(), parent: Some(*parent), dot1q: true };
             let ipv6 = new_ipv6(observed, options, *mtu);
             let (index, name, group, mtu) = (*index, link.to_string(), LINK_GROUP, *mtu);
-            let (master, port) = (Some(*master), Some(PortFlags::uplink(true)));
+            let (master, port) = (Some(*master), Some(PortFlags::new(true)));
             create(observed, Link { index, name, kind, group, mtu, master, port, ipv6, ..Link::default() })
         }
         Step::ChangeLink { index, changes, .. } => {
@@ -77,17 +77,25 @@ fn one(observed: &mut Observed, options: KernelOptions, step: &Step) -> Result<(
         Step::ChangePort { index, flags, mtu, .. } => {
             let port = link(observed, *index)?;
             port.mtu = mtu.unwrap_or(port.mtu);
-            port.port.replace(*flags).map(|_| ()).ok_or_else(|| "not a port".to_owned())
+            set_flags(port, *flags)
         }
         Step::DeleteFdb { index, mac, .. } => {
-            observed.fdb.retain(|entry| *entry != FdbEntry { index: *index, mac: *mac });
+            observed.fdb.retain(|entry| (entry.index, entry.mac) != (*index, *mac));
             Ok(())
         }
         Step::AddFdb { index, mac, .. } => {
-            observed.fdb.push(FdbEntry { index: *index, mac: *mac });
+            observed.fdb.retain(|entry| (entry.index, entry.mac) != (*index, *mac));
+            observed.fdb.push(FdbEntry { index: *index, mac: *mac, sticky: true });
             Ok(())
         }
     }
+}
+
+/// A flag that is not spoken of stays.
+fn set_flags(link: &mut Link, flags: PortFlags) -> Result<(), String> {
+    let port = link.port.as_mut().ok_or("not a port")?;
+    *port = PortFlags { locked: flags.locked.or(port.locked), ..flags };
+    Ok(())
 }
 
 fn link(observed: &mut Observed, index: u32) -> Result<&mut Link, String> {
@@ -195,18 +203,20 @@ fn change(observed: &mut Observed, options: KernelOptions, index: u32, change: &
             link(observed, index)?.alias = Some(alias.clone());
             Ok(())
         }
+        Change::Port(flags) => set_flags(link(observed, index)?, *flags),
         Change::Master(master) => {
             if master.is_some_and(|master| !is_bridge(observed, master)) {
                 return Err("no bridge".to_owned());
             }
             let link = link(observed, index)?;
-            (link.master, link.port) = (*master, master.map(|_| PortFlags::uplink(true)));
+            (link.master, link.port) = (*master, master.map(|_| PortFlags::new(true)));
             Ok(())
         }
         Change::BridgeOptions { vlan_filtering } => {
             let Kind::Bridge(found) = &mut link(observed, index)?.kind else { return Err("no bridge".to_owned()) };
             let vlan_filtering = found.vlan_filtering && !vlan_filtering;
-            *found = BridgeOptions { vlan_filtering, ..BridgeOptions::default() };
+            let no_linklocal_learn = found.no_linklocal_learn.map(|_| true);
+            *found = BridgeOptions { vlan_filtering, no_linklocal_learn, ..BridgeOptions::default() };
             Ok(())
         }
     }

@@ -25,12 +25,14 @@ fn mac(last: u8) -> Mac {
 }
 
 fn bridge(number: u8, host: bool) -> Bridge {
+    let addresses: &[&str] = if host { &["10.0.0.254/24", "2001:db8::254/64"] } else { &[] };
     Bridge {
         segment: Some(segment_of(&format!("br{number}"))),
         name: name(format!("br{number}")),
         outside: name(format!("vlan{number}")),
         mac: mac(0x80 + number),
         host,
+        addresses: addresses.iter().map(|net| net.parse().unwrap()).collect(),
     }
 }
 
@@ -159,7 +161,7 @@ pub(super) fn observed() -> impl Strategy<Value = Observed> {
             commit(&mut observed, &steps).unwrap();
             observed.lockdown = lockdown;
             for (i, one) in damages.into_iter().enumerate() {
-                let family = if i % 3 == 2 { "inet" } else { "bridge" };
+                let family = ["bridge", "arp", "inet"][i % 3];
                 if let Some(found) = observed.tables.get_mut(family) {
                     damage(found, one);
                 }

@@ -35,7 +35,8 @@ pub(super) fn commit(observed: &mut Observed, steps: &[Step]) -> Result<(), Stri
         }
     }
     // The kernel knows this of itself; the model is told by the rules that the steps brought.
-    observed.owned = observed.tables.len() == 2 && observed.tables.values().all(|found| found.flags.contains("owner"));
+    observed.owned = observed.tables.len() == crate::table::Family::ALL.len()
+        && observed.tables.values().all(|found| found.flags.contains("owner"));
     Ok(())
 }
 
@@ -118,7 +119,7 @@ fn refers(found: &ObservedTable, rule: &Rule) -> Result<(), String> {
         Statement::Count(name) => found.counters.contains(name),
         Statement::Verdict(Verdict::Jump(name) | Verdict::Goto(name)) => chain(name),
         Statement::Choose(_, cases) => cases.iter().all(|(_, name)| chain(name)),
-        Statement::Match(..) | Statement::Verdict(_) | Statement::Zone(_) => true,
+        Statement::Match(..) | Statement::Verdict(_) | Statement::Zone(_) | Statement::Ipv4Fragment => true,
     });
     if good { Ok(()) } else { Err("it names what is not there".to_owned()) }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::links::IPV6_MIN_MTU;
 use super::{Built, BuiltSegment, Phases};
 use crate::lookup::Lookup;
-use crate::model::{Address, PROTOCOL};
+use crate::model::{Address, LINK_GROUP, PROTOCOL};
 use crate::step::{SegmentBridge, Step};
 
 pub(super) fn plan(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, phases: &mut Phases) {
@@ -110,13 +110,18 @@ fn on_other_links(built: &Built<'_>, lookup: &Lookup<'_>, gone: &BTreeSet<u32>, 
             .addresses_on(link.index)
             .filter(|address| address.protocol == PROTOCOL)
             .partition(|address| declared.contains(&address.address));
+        let Ok(name) = link.name.parse::<IfName>() else { continue };
+        let bridge = SegmentBridge::left(name.clone());
         // With a primary address the kernel deletes its secondary ones, and on a foreign link none is added again.
-        let takes_along =
-            |gone: &Address| stay.iter().any(|other| other.secondary && other.address.trunc() == gone.address.trunc());
-        goes.retain(|address| address.secondary || !takes_along(address));
-        if let Ok(name) = link.name.parse::<IfName>() {
-            delete(&SegmentBridge::left(name), &link.name, &goes, lookup, phases);
-        }
+        goes.retain(|address| {
+            let shares = |other: &&&Address| other.secondary && other.address.trunc() == address.address.trunc();
+            let declared = stay.iter().find(shares).filter(|_| !address.secondary);
+            if let Some(declared) = declared {
+                phases.notice(bridge.object(), Cause::Held, kept_for_declared(&name, address, declared));
+            }
+            declared.is_none()
+        });
+        delete(&bridge, &link.name, &goes, lookup, phases);
     }
 }
 
@@ -195,6 +200,14 @@ fn left(name: &IfName, address: &Address) -> String {
     format!(
         "{address} on {name} is not in the manifest and is left alone; declare it in `host`, or `ip address delete {address} \
          dev {name}`"
+    )
+}
+
+fn kept_for_declared(name: &IfName, address: &Address, declared: &Address) -> String {
+    format!(
+        "{} stays on {name} although it left the manifest: with it the kernel would delete {}, which is declared, and nothing is \
+         added to {name} while it is not in our group; `ip link set {name} group {LINK_GROUP}` gives it back",
+        address.address, declared.address
     )
 }
 

@@ -337,6 +337,8 @@ fn on_a_bridge_that_lost_our_group_an_address_that_is_not_declared_goes_unless_i
     let rest = plan(&with(&["10.0.1.2/24"]), &observed);
     let steps: Vec<String> = rest.steps.iter().map(ToString::to_string).collect();
     assert_eq!(steps, ["ip address delete 10.0.2.1/24 dev br1"]);
+    let kept = texts(&rest, Cause::Held);
+    assert!(matches!(&kept[..], [text] if text.starts_with("10.0.1.1/24 stays on br1")), "{rest:#?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_api::{Done, Ended, Step};
+use bulkhead_api::{Done, Ended, Phase, Step};
 use bulkhead_types::Notice;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
@@ -298,6 +298,12 @@ impl Reconciler {
     pub(crate) fn are_current(&self, names: &[Name]) -> bool {
         let mut of_these = self.rooms.iter().filter(|(room, _)| names.contains(&room.name()));
         of_these.all(|(_, turn)| turn.is_current())
+    }
+
+    /// The same of one phase: whether its rooms were read for what they are to make now, and nothing is left to write.
+    pub(crate) fn phase_verified(&self, phase: Phase) -> bool {
+        let mut of_it = self.rooms.iter().filter(|(room, _)| room.phase() == phase);
+        of_it.all(|(room, turn)| turn.is_current() && room.verified(&self.states))
     }
 
     /// Why a room could not be read: the first such.

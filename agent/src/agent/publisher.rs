@@ -91,7 +91,7 @@ impl Publisher {
         self.status.verified = reconciler.verified();
         self.reached(Phase::Policy, states.policy.verified());
         self.reached(Phase::Links, ready);
-        self.reached(Phase::Limits, ready && states.limits.verified() && reconciler.are_current(&[Name::Limits]));
+        self.reached(Phase::Limits, ready && reconciler.phase_verified(Phase::Limits));
         self.reached(Phase::Guests, self.status.verified);
         for room in reconciler.rooms() {
             room.page(manifest, states, &mut self.status);

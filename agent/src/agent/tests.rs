@@ -208,6 +208,24 @@ async fn what_mends_the_host_is_a_repair_although_a_room_was_never_left_in_peace
 }
 
 #[tokio::test]
+async fn a_phase_is_told_once_the_rooms_of_it_have_nothing_left_to_write() {
+    let (mut agent, world, root) = agent("phase");
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    let_go(&world);
+    world.left.lock().unwrap().insert(Name::Limits);
+    let _answer = apply_trunk(&mut agent, "eth1");
+    end_work(&mut agent).await;
+    let told = |phase| status.borrow().phases.iter().any(|one| one.phase == phase && one.since_start_us.is_some());
+    assert!(told(Phase::Policy) && told(Phase::Links) && !told(Phase::Limits));
+    world.left.lock().unwrap().clear();
+    agent.reconciler.wake(Wake::now(Reason::Slices));
+    turn_until(&mut agent, Name::Limits).await;
+    assert!(told(Phase::Limits));
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
 async fn a_teardown_is_in_the_status_from_its_beginning_and_no_more_once_it_has_failed() {
     let (mut agent, world, root) = agent("torn");
     let (publisher, status) = Publisher::new();

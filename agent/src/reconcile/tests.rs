@@ -36,6 +36,7 @@ pub(crate) struct World {
 #[derive(Debug)]
 struct Fake {
     name: Name,
+    phase: Phase,
     needs: &'static [Name],
     walled: bool,
     source: Reason,
@@ -62,8 +63,8 @@ impl Walk for Fakes {
     type Error = Infallible;
 
     fn room<R: Room>(&mut self) -> Result<(), Infallible> {
-        let (name, needs, walled, source) = (R::NAME, R::NEEDS, R::WALLED, R::SOURCE);
-        let fake = Fake { name, needs, walled, source, world: Arc::clone(&self.world), target: None };
+        let (name, phase, needs, walled, source) = (R::NAME, R::PHASE, R::NEEDS, R::WALLED, R::SOURCE);
+        let fake = Fake { name, phase, needs, walled, source, world: Arc::clone(&self.world), target: None };
         self.rooms.push(Box::new(fake));
         Ok(())
     }
@@ -76,6 +77,9 @@ fn looks(world: &World, name: Name) -> usize {
 impl AnyRoom for Fake {
     fn name(&self) -> Name {
         self.name
+    }
+    fn phase(&self) -> Phase {
+        self.phase
     }
     fn needs(&self) -> &'static [Name] {
         self.needs

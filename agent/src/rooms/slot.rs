@@ -11,7 +11,7 @@ use super::look::look;
 use super::{Cancellation, Findings, Mode, Name, Room, State, States, Wanted};
 use crate::manifest::Desired;
 use crate::watch::Reason;
-use bulkhead_api::{Done, Status, Step};
+use bulkhead_api::{Done, Phase, Status, Step};
 
 /// A look under way, beside the loop.
 pub(crate) type Look = Pin<Box<dyn Future<Output = Findings> + Send>>;
@@ -21,6 +21,8 @@ pub(crate) type OnDone = Box<dyn FnMut(Done) + Send>;
 /// A room as the loop knows it, whatever its types are.
 pub(crate) trait AnyRoom: fmt::Debug + Send {
     fn name(&self) -> Name;
+    /// Under which its steps are reported.
+    fn phase(&self) -> Phase;
     fn needs(&self) -> &'static [Name];
     /// Whether it is written only behind a policy that stands.
     fn walled(&self) -> bool;
@@ -78,6 +80,10 @@ impl<R: Room> Slot<R> {
 impl<R: Room> AnyRoom for Slot<R> {
     fn name(&self) -> Name {
         R::NAME
+    }
+
+    fn phase(&self) -> Phase {
+        R::PHASE
     }
 
     fn needs(&self) -> &'static [Name] {

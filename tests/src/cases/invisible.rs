@@ -34,9 +34,34 @@ pub(super) const NO_STRANGER: Case = Case {
     run: no_stranger,
 };
 
+/// Case 4, the host's own end of a tap.
+pub(super) const NO_TAP: Case = Case {
+    number: 4,
+    name: "the host's end of a guest's tap has no IPv6 as soon as udev has seen it, also while the daemon is down",
+    on: Suite::ALL,
+    boot: &SEED,
+    run: no_tap,
+};
+
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 13, 37, 30);
 const PROBE: Ipv4Addr = Ipv4Addr::new(10, 13, 38, 41);
 const SILENCE: Duration = Duration::from_secs(2);
+
+fn no_tap(lab: &Lab) -> Result<(), String> {
+    const UNITS: &str = "bulkheadd.socket bulkheadd.service";
+    // A name as the manifest gives taps, and one that is nobody's.
+    const LINKS: [(&str, &str); 2] = [("bh-0123456789ab", "1"), ("lab-tap", "0")];
+    lab.run(&format!("systemctl stop {UNITS}"))?;
+    let seen = LINKS.iter().try_for_each(|(link, off)| {
+        lab.run(&format!("ip link add {link} type dummy"))?;
+        lab.run("udevadm settle")?;
+        let seen = lab.run(&format!("cat /proc/sys/net/ipv6/conf/{link}/disable_ipv6"))?;
+        if seen.trim() == *off { Ok(()) } else { Err(format!("disable_ipv6 of {link} is {seen}")) }
+    });
+    let gone = LINKS.iter().try_for_each(|(link, _)| lab.run(&format!("ip link delete {link}")).map(drop));
+    lab.run(&format!("systemctl start {UNITS}"))?;
+    seen.and(gone)
+}
 
 fn no_host(lab: &Lab) -> Result<(), String> {
     under(lab, "invisible", || {

@@ -84,6 +84,7 @@ pub(crate) const CASES: &[Case] = &[
     forward::NO_LIE_ARRIVES,
     invisible::NO_HOST,
     invisible::NO_STRANGER,
+    invisible::NO_TAP,
     changes::NO_CHANGE_LEAKS,
     changes::NO_RESTART_LEAKS,
     drift::LINKS_COME_BACK,

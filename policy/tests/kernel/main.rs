@@ -8,6 +8,7 @@
     reason = "a test may stop, and tells"
 )]
 
+mod acquaintances;
 mod closed;
 mod discovery;
 mod flows;

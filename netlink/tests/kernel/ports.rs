@@ -14,15 +14,21 @@ fn with_taps() -> Desired {
     with_port(with_port(desired, "tap0", "br20", mac(0, 1)), "tap1", "br30", mac(0, 2))
 }
 
+/// The first tap on its bridge, as it is made.
+async fn plugged() -> (World, Desired) {
+    trunk();
+    let desired = with_taps();
+    let mut world = World::open();
+    world.converge(&desired).await;
+    run("ip link set tap0 master br20 up");
+    world.converge(&desired).await;
+    (world, desired)
+}
+
 #[test]
 fn a_declared_port_is_locked_to_its_address_and_learns_nothing() {
     within(|| async {
-        trunk();
-        let desired = with_taps();
-        let mut world = World::open();
-        world.converge(&desired).await;
-        run("ip link set tap0 master br20 up");
-        world.converge(&desired).await;
+        let (mut world, desired) = plugged().await;
         let link = run("ip -d -o link show tap0");
         for word in ["learning off", "flood off", "locked on", "isolated off", "mcast_flood on", "bcast_flood on"] {
             assert!(link.contains(word), "{word}: {link}");
@@ -125,12 +131,7 @@ fn stands() -> String {
 #[test]
 fn nothing_from_outside_moves_a_guests_address_or_fills_the_table_and_each_layer_holds_alone() {
     within(|| async {
-        trunk();
-        let desired = with_taps();
-        let mut world = World::open();
-        world.converge(&desired).await;
-        run("ip link set tap0 master br20 up");
-        world.converge(&desired).await;
+        let (mut world, desired) = plugged().await;
         let far = Sender::open("far0").unwrap();
         let send = async |source: Mac, to: [u8; 6]| {
             far.send(&Frame::new(source, Ether(to), 0x88b5, vec![0; 46]).tagged(Tag::dot1q(20))).unwrap();

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bulkhead_api::{ApplyFailed, Summary};
-use tokio::sync::{mpsc, oneshot};
+use bulkhead_api::{ApplyFailed, Status, Summary};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::load::Right;
@@ -42,6 +42,14 @@ fn agent(name: &str) -> (Agent, Arc<World>, PathBuf) {
         waiting: VecDeque::new(),
     };
     (agent, world, root)
+}
+
+/// The same, and what it publishes.
+fn published(name: &str) -> (Agent, Arc<World>, PathBuf, watch::Receiver<Arc<Status>>) {
+    let (mut agent, world, root) = agent(name);
+    let (publisher, status) = Publisher::new();
+    agent.publisher = publisher;
+    (agent, world, root, status)
 }
 
 fn apply() -> (Request, Answer) {
@@ -160,9 +168,7 @@ async fn an_apply_of_files_that_are_wrong_is_refused_at_once_and_the_one_under_w
 
 #[tokio::test]
 async fn what_an_apply_makes_is_no_repair_and_what_mends_the_host_later_is() {
-    let (mut agent, world, root) = agent("repair");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, world, root, status) = published("repair");
     let_go(&world);
     world.writes.lock().unwrap().insert(Name::Limits);
     let _answer = apply_trunk(&mut agent, "eth1");
@@ -179,9 +185,7 @@ async fn what_an_apply_makes_is_no_repair_and_what_mends_the_host_later_is() {
 
 #[tokio::test]
 async fn what_mends_the_host_is_a_repair_although_a_room_was_never_left_in_peace_since_the_host_was_made() {
-    let (mut agent, world, root) = agent("peace");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, world, root, status) = published("peace");
     let_go(&world);
     let _answer = apply_trunk(&mut agent, "eth1");
     agent.work = None;
@@ -209,9 +213,7 @@ async fn what_mends_the_host_is_a_repair_although_a_room_was_never_left_in_peace
 
 #[tokio::test]
 async fn a_phase_is_told_once_the_rooms_of_it_have_nothing_left_to_write() {
-    let (mut agent, world, root) = agent("phase");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, world, root, status) = published("phase");
     let_go(&world);
     world.left.lock().unwrap().insert(Name::Limits);
     let _answer = apply_trunk(&mut agent, "eth1");
@@ -227,9 +229,7 @@ async fn a_phase_is_told_once_the_rooms_of_it_have_nothing_left_to_write() {
 
 #[tokio::test]
 async fn a_teardown_is_in_the_status_from_its_beginning_and_no_more_once_it_has_failed() {
-    let (mut agent, world, root) = agent("torn");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, world, root, status) = published("torn");
     let_go(&world);
     let _answer = apply_trunk(&mut agent, "eth1");
     end_work(&mut agent).await;
@@ -298,9 +298,7 @@ fn obstruct(beside: &std::path::Path) {
 
 #[tokio::test]
 async fn a_teardown_that_could_not_be_noted_is_refused_before_anything_is_shut_down() {
-    let (mut agent, world, root) = agent("refused");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, world, root, status) = published("refused");
     let_go(&world);
     let _answer = apply_trunk(&mut agent, "eth1");
     end_work(&mut agent).await;
@@ -337,9 +335,7 @@ async fn a_teardown_whose_note_is_lost_at_its_end_goes_back_to_the_manifest_and_
 
 #[tokio::test]
 async fn what_was_followed_is_followed_after_a_restart_without_room_for_its_notes_which_are_written_later() {
-    let (mut agent, _world, root) = agent("resume");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, _world, root, status) = published("resume");
     let text = "[trunk.eth1]\n[segment.lan]\ntrunk = \"eth1\"\nvlan = 3\n";
     let kept = agent.generations.keep(text).unwrap();
     agent.generations.mark(Some(&kept)).unwrap();
@@ -366,9 +362,7 @@ async fn what_was_followed_is_followed_after_a_restart_without_room_for_its_note
 
 #[tokio::test]
 async fn a_teardown_of_a_host_that_follows_nothing_is_shown_as_under_way() {
-    let (mut agent, _world, root) = agent("shown");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, _world, root, status) = published("shown");
     let (done, _answer) = oneshot::channel();
     agent.serve(Request::Teardown { force: false, progress: mpsc::unbounded_channel().0, done });
     agent.advance();
@@ -424,9 +418,7 @@ async fn an_apply_with_force_is_told_that_one_without_it_took_its_place() {
 
 #[tokio::test]
 async fn a_status_says_of_a_newer_manifest_nothing_that_was_seen_for_an_earlier_one() {
-    let (mut agent, world, root) = agent("seen");
-    let (publisher, status) = Publisher::new();
-    agent.publisher = publisher;
+    let (mut agent, world, root, status) = published("seen");
     let_go(&world);
     let stands = || (status.borrow().ready, status.borrow().verified);
     let _first = apply_trunk(&mut agent, "eth1");
